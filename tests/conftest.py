@@ -1,0 +1,25 @@
+"""What every test shares: the event loop they run on and how hard hypothesis searches."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# On a developer's machine: few examples, another seed each time.
+settings.register_profile("dev", max_examples=50, deadline=None)
+# In CI: a thorough search that is the same each time; a slow machine is no finding.
+settings.register_profile(
+    "ci",
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    """Run async tests on asyncio's own loop, which warns about more than uvloop does."""
+    return "asyncio", {"use_uvloop": False}
