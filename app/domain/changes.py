@@ -1,0 +1,291 @@
+"""Changes of an order: each is computed here, purely, and persisted by the store as one unit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypedDict
+
+from app.domain.attempt import AttemptStatus, StoredAttempt, Submission
+from app.domain.errors import IllegalMoveError, ReasonCode
+from app.domain.events import EventKind
+from app.domain.order import Fill, OrderStatus, OrderView
+from app.domain.outcome import ProgramError, Proof
+
+
+class OrderUpdate(TypedDict, total=False):
+    """The fields of an order that a change sets; names as in `Order`."""
+
+    status: OrderStatus
+    reason_code: ReasonCode | None
+    reason: str | None
+    program_error: Mapping[str, object] | None
+    next_attempt_at_us: int
+    tries: int
+    in_doubt_since_us: int | None
+    landed_failed_at_us: int | None
+    ended_at_us: int | None
+    filled_at_us: int | None
+    finalized_at_us: int | None
+    fill: Fill | None
+
+
+class AttemptUpdate(TypedDict, total=False):
+    """The fields of an attempt that a change sets; names as in `StoredAttempt`."""
+
+    status: AttemptStatus
+    landed_slot: int | None
+    error: Mapping[str, object] | None
+    proof: Proof | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One step of an order: the fields it sets, the submissions it adds, and the event that tells it."""
+
+    kind: EventKind
+    at_us: int
+    data: Mapping[str, object] = field(default_factory=dict)
+    order: OrderUpdate = field(default_factory=OrderUpdate)
+    number: int | None = None
+    attempt: AttemptUpdate = field(default_factory=AttemptUpdate)
+    submissions: tuple[Submission, ...] = ()
+
+
+def apply(view: OrderView, change: Change) -> OrderView:
+    """Give the order as it is after a change; raises IllegalMoveError for what the tables forbid."""
+    if "status" in change.order:
+        view.order.status.to(change.order["status"])
+    order = replace(view.order, **change.order)
+    if change.number is None:
+        return OrderView(order, view.attempts)
+    attempts = tuple(_changed(a, change) if a.number == change.number else a for a in view.attempts)
+    return OrderView(order, attempts)
+
+
+def _changed(attempt: StoredAttempt, change: Change) -> StoredAttempt:
+    if "status" in change.attempt:
+        attempt.status.to(change.attempt["status"])
+    submissions = attempt.submissions + change.submissions
+    return replace(attempt, **change.attempt, submissions=submissions)
+
+
+def requeued(view: OrderView, *, at_us: int, next_us: int, code: ReasonCode, reason: str) -> Change:
+    """Go back to the queue until `next_us`: nothing was signed in this pass, nothing is alive."""
+    _nothing_alive(view)
+    tries = view.order.tries + 1
+    order = OrderUpdate(
+        status=OrderStatus.QUEUED,
+        next_attempt_at_us=next_us,
+        reason_code=code,
+        reason=reason,
+        tries=tries,
+    )
+    data = {"reason_code": code.value, "reason": reason, "next_attempt_at_us": next_us}
+    return Change(kind=EventKind.REQUEUED, at_us=at_us, data=data, order=order)
+
+
+def ended(
+    view: OrderView,
+    status: OrderStatus,
+    *,
+    at_us: int,
+    code: ReasonCode,
+    reason: str,
+    program_error: ProgramError | None = None,
+) -> Change:
+    """End an order without a fill: only with nothing alive."""
+    _nothing_alive(view)
+    error = program_error.document() if program_error is not None else None
+    order = OrderUpdate(
+        status=status,
+        reason_code=code,
+        reason=reason,
+        program_error=error,
+        ended_at_us=at_us,
+        in_doubt_since_us=None,
+    )
+    data = {
+        "status": status.value,
+        "reason_code": code.value,
+        "reason": reason,
+        "program_error": error,
+    }
+    return Change(kind=EventKind.ENDED, at_us=at_us, data=data, order=order)
+
+
+def submitted(attempt: StoredAttempt, submissions: tuple[Submission, ...], *, at_us: int) -> Change:
+    """Record pushes of a live attempt, and their outcomes."""
+    moved = attempt.status is AttemptStatus.SIGNED
+    update = AttemptUpdate(status=AttemptStatus.SUBMITTED) if moved else AttemptUpdate()
+    pushes = [
+        {
+            "method": s.method,
+            "outcome": s.outcome.value,
+            "reason": s.reason,
+            "latency_us": s.latency_us,
+        }
+        for s in submissions
+    ]
+    data = {"number": attempt.number, "signature": attempt.signature, "submissions": pushes}
+    return Change(
+        kind=EventKind.SUBMITTED,
+        at_us=at_us,
+        data=data,
+        number=attempt.number,
+        attempt=update,
+        submissions=submissions,
+    )
+
+
+def filled(attempt: StoredAttempt, fill: Fill, *, at_us: int) -> Change:
+    """The attempt landed without error in a confirmed block: the order is filled."""
+    order = OrderUpdate(
+        status=OrderStatus.FILLED,
+        fill=fill,
+        filled_at_us=at_us,
+        ended_at_us=at_us,
+        reason_code=None,
+        reason=None,
+        in_doubt_since_us=None,
+        landed_failed_at_us=None,
+    )
+    data = {
+        "number": attempt.number,
+        "signature": attempt.signature,
+        "slot": fill.slot,
+        "method": attempt.landing_method,
+        "base_amount": str(fill.base_amount),
+        "quote_amount": str(fill.quote_amount),
+        "network_fee": str(fill.network_fee),
+        "priority_fee": str(fill.priority_fee),
+        "tip": str(fill.tip),
+        "venue_fee": str(fill.venue_fee),
+    }
+    return Change(
+        kind=EventKind.FILLED,
+        at_us=at_us,
+        data=data,
+        order=order,
+        number=attempt.number,
+        attempt=AttemptUpdate(status=AttemptStatus.LANDED, landed_slot=fill.slot),
+    )
+
+
+def finalized(attempt: StoredAttempt, *, slot: int, at_us: int) -> Change:
+    """The block of the fill is finalized; its slot is kept again, since a fork may have moved it."""
+    return Change(
+        kind=EventKind.FINALIZED,
+        at_us=at_us,
+        data={"number": attempt.number, "signature": attempt.signature, "slot": slot},
+        order=OrderUpdate(finalized_at_us=at_us),
+        number=attempt.number,
+        attempt=AttemptUpdate(landed_slot=slot),
+    )
+
+
+def fill_reverted(
+    attempt: StoredAttempt,
+    *,
+    at_us: int,
+    proof: Proof | None = None,
+    error: ProgramError | None = None,
+    slot: int | None = None,
+) -> Change:
+    """A fork undid the fill, proved at finalized: absent for ever, or failed. Never retried by itself."""
+    status = AttemptStatus.EXPIRED if error is None else AttemptStatus.FAILED
+    reason = "the fill was undone by a fork"
+    order = OrderUpdate(
+        status=OrderStatus.FAILED,
+        reason_code=ReasonCode.FILL_REVERTED,
+        reason=reason,
+        ended_at_us=at_us,
+        fill=None,
+    )
+    document = error.document() if error is not None else None
+    return Change(
+        kind=EventKind.FILL_REVERTED,
+        at_us=at_us,
+        data={
+            "number": attempt.number,
+            "signature": attempt.signature,
+            "error": document,
+            "proof": proof_document(proof),
+        },
+        order=order,
+        number=attempt.number,
+        attempt=AttemptUpdate(status=status, proof=proof, error=document, landed_slot=slot),
+    )
+
+
+def landed_failed(attempt: StoredAttempt, *, slot: int, at_us: int) -> Change:
+    """The attempt failed in a block that is not final yet: it stays live."""
+    return Change(
+        kind=EventKind.LANDED_FAILED,
+        at_us=at_us,
+        data={"number": attempt.number, "signature": attempt.signature, "slot": slot},
+        order=OrderUpdate(landed_failed_at_us=at_us),
+    )
+
+
+def attempt_failed(attempt: StoredAttempt, error: ProgramError, *, slot: int, at_us: int) -> Change:
+    """The attempt failed in a finalized block: it is dead."""
+    document = error.document()
+    return Change(
+        kind=EventKind.FAILED,
+        at_us=at_us,
+        data={
+            "number": attempt.number,
+            "signature": attempt.signature,
+            "slot": slot,
+            "error": document,
+        },
+        order=OrderUpdate(in_doubt_since_us=None, tries=0),
+        number=attempt.number,
+        attempt=AttemptUpdate(status=AttemptStatus.FAILED, landed_slot=slot, error=document),
+    )
+
+
+def attempt_expired(attempt: StoredAttempt, proof: Proof, *, at_us: int) -> Change:
+    """The attempt is proved never to land: it is dead."""
+    return Change(
+        kind=EventKind.EXPIRED,
+        at_us=at_us,
+        data={
+            "number": attempt.number,
+            "signature": attempt.signature,
+            "proof": proof_document(proof),
+        },
+        order=OrderUpdate(in_doubt_since_us=None, landed_failed_at_us=None, tries=0),
+        number=attempt.number,
+        attempt=AttemptUpdate(status=AttemptStatus.EXPIRED, proof=proof),
+    )
+
+
+def in_doubt(attempt: StoredAttempt, *, at_us: int, why: str) -> Change:
+    """The attempt is past its life with neither landing nor proof: the order stays submitted, in doubt."""
+    return Change(
+        kind=EventKind.IN_DOUBT,
+        at_us=at_us,
+        data={"number": attempt.number, "signature": attempt.signature, "why": why},
+        order=OrderUpdate(in_doubt_since_us=at_us),
+    )
+
+
+def proof_document(proof: Proof | None) -> list[dict[str, object]] | None:
+    """Give a proof as it is stored and told."""
+    if proof is None:
+        return None
+    return [
+        {
+            "endpoint": e.endpoint,
+            "slot": e.slot,
+            "height": e.height,
+            "context_slot": e.context_slot,
+            "ledger_slot_min": e.ledger_slot_min,
+        }
+        for e in proof.evidence
+    ]
+
+
+def _nothing_alive(view: OrderView) -> None:
+    if view.live_attempt is not None:
+        raise IllegalMoveError(f"order {view.order.order_id} has a live attempt")

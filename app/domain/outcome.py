@@ -1,0 +1,160 @@
+"""What is known about an attempt, and the pure rule that says what follows from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ReplyOutcome(StrEnum):
+    """What one push of bytes through one method is known to have done."""
+
+    ACCEPTED = "accepted"
+    NOT_SENT = "not_sent"
+    REJECTED = "rejected"
+    ALREADY = "already"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The classified answer of a method to one push; `reason` is a short stable word.
+
+    None of the outcomes proves that the bytes will not land: a stored attempt counts as sent.
+    """
+
+    outcome: ReplyOutcome
+    reason: str
+    retry_after_seconds: float | None = None
+
+
+class Commitment(StrEnum):
+    """How settled a block is, in the cluster's own words."""
+
+    PROCESSED = "processed"
+    CONFIRMED = "confirmed"
+    FINALIZED = "finalized"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The chain has the transaction at `slot`; `error` is the raw `err` value, None for success."""
+
+    slot: int
+    commitment: Commitment
+    error: object | None
+    context_slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The endpoint answered and does not know the signature; by itself this proves nothing."""
+
+    context_slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Nobody answered, or not in a way that can be understood; this proves nothing at all."""
+
+    reason: str
+
+
+ChainStatus = Seen | Absent | Unreachable
+
+
+@dataclass(frozen=True, slots=True)
+class Heights:
+    """A finalized slot and the block height of that same bank."""
+
+    slot: int
+    block_height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One endpoint's proof that a signature can never land any more; kept with the attempt.
+
+    Expiry was read first (`height` at finalized `slot`), the status second (`context_slot` >= `slot`,
+    absent with history search), from an endpoint whose history reaches back to `ledger_slot_min`.
+    """
+
+    endpoint: str
+    slot: int
+    height: int
+    context_slot: int
+    ledger_slot_min: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The evidence of all endpoints that had to agree."""
+
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotProved:
+    """No proof, with the reason in words; the attempt stays live."""
+
+    reason: str
+
+
+class Verdict(StrEnum):
+    """What follows for a live attempt from what is known now."""
+
+    WAIT = "wait"
+    """Nothing is settled and it may still land: keep watching, rebroadcast."""
+    LANDED = "landed"
+    """At least confirmed without error: to be confirmed by the transaction itself, then a fill."""
+    FAILED_UNSETTLED = "failed_unsettled"
+    """Landed with an error in a block that a fork may still undo: the attempt stays live."""
+    FAILED = "failed"
+    """Landed with an error in a finalized block: dead."""
+    EXPIRED = "expired"
+    """Proved dead: it can never land."""
+    IN_DOUBT = "in_doubt"
+    """Past its life, with neither a landing nor a proof."""
+
+
+def verdict(
+    status: ChainStatus,
+    *,
+    last_valid_block_height: int,
+    heights: Heights | None,
+    overdue: bool,
+    proof: Proof | None,
+) -> Verdict:
+    """Judge a live attempt.
+
+    `heights` is what was read before `status` (None: unreadable); `overdue` says that the configured
+    transaction timeout has passed, which counts only while heights are unreadable. A proof counts only
+    while nobody has seen the transaction.
+    """
+    if isinstance(status, Seen):
+        return _seen(status)
+    if proof is not None:
+        return Verdict.EXPIRED
+    past = overdue if heights is None else heights.block_height > last_valid_block_height
+    return Verdict.IN_DOUBT if past else Verdict.WAIT
+
+
+def _seen(status: Seen) -> Verdict:
+    if status.commitment is Commitment.PROCESSED:
+        return Verdict.WAIT
+    if status.error is None:
+        return Verdict.LANDED
+    finalized = status.commitment is Commitment.FINALIZED
+    return Verdict.FAILED if finalized else Verdict.FAILED_UNSETTLED
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramError:
+    """A decoded failure of a transaction: the stable name, words, and the raw value as the chain gave it."""
+
+    name: str
+    words: str
+    raw: object
+
+    def document(self) -> Mapping[str, object]:
+        """Give the error as it stands in an order document."""
+        return {"name": self.name, "message": self.words, "raw": self.raw}
