@@ -9,7 +9,8 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 
 #define ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-#define SYSCALL(id, name, parameters) static u64 (*const name) parameters = (u64 (*) parameters) id
+#define SYSCALL(id, name, parameters) \
+    static u64 (*const name) parameters = (u64 (*) parameters) id
 
 SYSCALL(0x207559bdu, sol_log_, (const char *text, u64 length));
 SYSCALL(0x7317b434u, sol_log_data, (const void *slices, u64 count));
