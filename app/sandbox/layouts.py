@@ -112,6 +112,11 @@ class AmmConfig:
         )
 
 
+def trade_fee_rate(config: bytes) -> int:
+    """Read a fee tier's trade fee."""
+    return int.from_bytes(config[12:20], "little")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PoolState:
     """A pool: `PoolState`, 637 bytes. Pairs are in the order of token 0, token 1."""
