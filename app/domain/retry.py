@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from app.domain.errors import ReasonCode
 from app.domain.order import OrderStatus, OrderView
 
-BACKOFF_DOUBLINGS_MAX = 6
-"""The delay stops growing after this many doublings (64 times the base delay)."""
+BACKOFF_DOUBLINGS_MAX = 3
+"""The delay stops growing after this many doublings (8 times the base delay)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -344,8 +344,13 @@ class Store(Protocol):
         """Cancel an order without a live attempt, else note the request; a final order is left alone."""
         ...
 
-    async def claim(self, limit: int, at_us: int) -> Sequence[Claimed]:
-        """Take up to `limit` free orders that are due: live attempts first, then priority, then age."""
+    async def claim(
+        self, limit: int, at_us: int, *, overdue_only: bool = False
+    ) -> Sequence[Claimed]:
+        """Take up to `limit` free orders that are due: live attempts first, then priority, then age.
+
+        `overdue_only`: only queued or executing orders past their deadline, due or not, to be ended.
+        """
         ...
 
     async def adopt(self, limit: int) -> Sequence[Claimed]:
@@ -366,7 +371,15 @@ class Store(Protocol):
         ...
 
     async def record(self, claimed: Claimed, *changes: Change) -> Claimed | LostLease:
-        """Commit changes of a held order with their events."""
+        """Commit changes of a held order with their events.
+
+        The lease ends with the write (the order names no process any more) when the order is then
+        queued, or final with nothing left to watch: any final state but `filled` without `finalized_at`.
+        """
+        ...
+
+    async def reload(self, claimed: Claimed) -> Claimed | LostLease:
+        """Read a held order again, after an error or a cancellation left open whether a write committed."""
         ...
 
     async def release(self, claimed: Claimed) -> None:

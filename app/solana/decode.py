@@ -1,0 +1,146 @@
+"""Strict reading of JSON-RPC results: a shape that is not as documented raises ValueError."""
+
+import base64
+from collections.abc import Mapping
+
+from app.domain.attempt import Blockhash
+from app.domain.outcome import Absent, ChainStatus, Commitment, Heights, Seen
+from app.engine.ports import Account, LandedTransaction, Simulation, Snapshot
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """Take a JSON object."""
+    if not isinstance(value, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one error class for every wrong shape
+    return value
+
+
+def sequence(value: object) -> list[object]:
+    """Take a JSON array."""
+    if not isinstance(value, list):
+        raise ValueError("not an array")  # noqa: TRY004
+    return value
+
+
+def integer(value: object) -> int:
+    """Take a whole number that is not negative."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("not a whole number")
+    return value
+
+
+def text(value: object) -> str:
+    """Take a string."""
+    if not isinstance(value, str):
+        raise ValueError("not a string")  # noqa: TRY004
+    return value
+
+
+def context_slot(result: Mapping[str, object]) -> int:
+    """Give the slot of the bank that answered."""
+    return integer(mapping(result.get("context")).get("slot"))
+
+
+def blockhash(result: object) -> Blockhash:
+    """Read getLatestBlockhash."""
+    document = mapping(result)
+    value = mapping(document.get("value"))
+    return Blockhash(
+        blockhash=text(value.get("blockhash")),
+        last_valid_block_height=integer(value.get("lastValidBlockHeight")),
+        slot=context_slot(document),
+    )
+
+
+def heights(result: object) -> Heights:
+    """Read getEpochInfo: slot and height of the same bank."""
+    document = mapping(result)
+    return Heights(integer(document.get("absoluteSlot")), integer(document.get("blockHeight")))
+
+
+def statuses(result: object, count: int) -> list[ChainStatus]:
+    """Read getSignatureStatuses, one status for each signature asked."""
+    document = mapping(result)
+    values = sequence(document.get("value"))
+    if len(values) != count:
+        raise ValueError("not as many statuses as signatures")
+    slot = context_slot(document)
+    return [Absent(slot) if value is None else _seen(mapping(value), slot) for value in values]
+
+
+def _seen(value: Mapping[str, object], slot: int) -> Seen:
+    level = value.get("confirmationStatus")
+    if level is None:  # nodes older than the field: confirmations null means rooted
+        level = "finalized" if value.get("confirmations") is None else "processed"
+    return Seen(
+        slot=integer(value.get("slot")),
+        commitment=Commitment(text(level)),
+        error=value.get("err"),
+        context_slot=slot,
+    )
+
+
+def snapshot(result: object, addresses: list[str]) -> Snapshot:
+    """Read getMultipleAccounts with base64 data."""
+    document = mapping(result)
+    values = sequence(document.get("value"))
+    if len(values) != len(addresses):
+        raise ValueError("not as many accounts as addresses")
+    accounts = {
+        address: None if value is None else _account(mapping(value))
+        for address, value in zip(addresses, values, strict=True)
+    }
+    return Snapshot(context_slot(document), accounts)
+
+
+def _account(value: Mapping[str, object]) -> Account:
+    data = sequence(value.get("data"))
+    raw = base64.b64decode(text(data[0]), validate=True)
+    return Account(integer(value.get("lamports")), text(value.get("owner")), raw)
+
+
+def simulation(result: object) -> Simulation:
+    """Read simulateTransaction."""
+    document = mapping(result)
+    value = mapping(document.get("value"))
+    return Simulation(
+        error=value.get("err"),
+        logs=_logs(value.get("logs")),
+        units=integer(value.get("unitsConsumed") or 0),
+        slot=context_slot(document),
+    )
+
+
+def _logs(value: object) -> tuple[str, ...]:
+    return () if value is None else tuple(text(line) for line in sequence(value))
+
+
+def transaction(result: object, signature: str) -> LandedTransaction:
+    """Read getTransaction with json encoding; account keys include those of lookup tables."""
+    document = mapping(result)
+    meta = mapping(document.get("meta"))
+    message = mapping(mapping(document.get("transaction")).get("message"))
+    keys = [text(key) for key in sequence(message.get("accountKeys"))]
+    loaded = mapping(meta.get("loadedAddresses") or {})
+    for side in ("writable", "readonly"):
+        keys += [text(key) for key in sequence(loaded.get(side) or [])]
+    return LandedTransaction(
+        signature=signature,
+        slot=integer(document.get("slot")),
+        error=meta.get("err"),
+        fee_lamports=integer(meta.get("fee")),
+        logs=_logs(meta.get("logMessages")),
+        account_keys=tuple(keys),
+        lamports_before=tuple(integer(n) for n in sequence(meta.get("preBalances"))),
+        lamports_after=tuple(integer(n) for n in sequence(meta.get("postBalances"))),
+        tokens_before=_tokens(meta.get("preTokenBalances")),
+        tokens_after=_tokens(meta.get("postTokenBalances")),
+    )
+
+
+def _tokens(value: object) -> dict[int, int]:
+    rows = [mapping(row) for row in sequence(value or [])]
+    return {
+        integer(row.get("accountIndex")): int(text(mapping(row.get("uiTokenAmount")).get("amount")))
+        for row in rows
+    }

@@ -1,0 +1,212 @@
+"""The one JSON-RPC client: every answer is a value, nothing that can fail raises.
+
+httpx exceptions that happen before any byte can have left (`NeverSent`) are kept apart from those after
+which nobody knows (`NoReply`); neither the URL nor an exception's text is ever kept, keys live in URLs.
+"""
+
+import asyncio
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+
+BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Largest answer read; getMultipleAccounts of a hundred accounts stays far below."""
+MESSAGE_LENGTH_MAX: Final = 500
+_CONNECT_SECONDS: Final = 1.0
+_NEVER_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+)
+_RETRY_AFTER: Final = re.compile(r"retry after\s+(\d+(?:\.\d+)?)\s*(ms|s)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A JSON-RPC result; `headers` in lower case."""
+
+    value: object
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RpcError:
+    """An error answer, enveloped or not; `code` is None when the body was no JSON-RPC error."""
+
+    http: int
+    code: int | None
+    message: str
+    data: object = None
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """An answer that means nothing, with a status that says success."""
+
+    http: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeverSent:
+    """Provably no byte of the request reached anybody."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoReply:
+    """The request may have been received; nobody answered in time or whole."""
+
+    why: str
+
+
+Answer = Result | RpcError | Garbled | NeverSent | NoReply
+
+
+class Observer(Protocol):
+    """Who counts the requests. Never raises."""
+
+    def rpc(self, endpoint: str, rpc_method: str, outcome: str, seconds: float) -> None:
+        """A request ended."""
+        ...
+
+
+class JsonRpcClient:
+    """A client of one endpoint, with connections kept alive."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float,
+        observer: Observer,
+        headers: Mapping[str, str] | None = None,
+        connections_max: int = 64,
+    ) -> None:
+        """Make a client; `timeout_seconds` bounds a whole call unless the call says otherwise."""
+        self.endpoint = endpoint_label(url)
+        self._url = url
+        self._timeout_seconds = timeout_seconds
+        self._observer = observer
+        self._ids = itertools.count(1)
+        limits = httpx.Limits(
+            max_connections=connections_max, max_keepalive_connections=connections_max
+        )
+        self._http = httpx.AsyncClient(
+            headers={"content-type": "application/json", **(headers or {})},
+            limits=limits,
+            timeout=httpx.Timeout(timeout_seconds, connect=_CONNECT_SECONDS),
+            trust_env=False,
+        )
+
+    def __repr__(self) -> str:
+        """Name the host only: keys live in paths and queries."""
+        return f"JsonRpcClient({self.endpoint})"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def call(
+        self, method: str, params: Sequence[object], *, timeout_seconds: float | None = None
+    ) -> Answer:
+        """Ask once; never retries, never raises but CancelledError."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._post(method, params)
+        except TimeoutError:
+            answer = NoReply("timeout")
+        self._observer.rpc(self.endpoint, method, outcome_label(answer), loop.time() - started)
+        return answer
+
+    async def _post(self, method: str, params: Sequence[object]) -> Answer:
+        request = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
+        body = json.dumps(request, separators=(",", ":")).encode()
+        try:
+            response = await self._http.post(self._url, content=body)
+        except _NEVER_SENT as error:
+            return NeverSent(type(error).__name__)
+        except httpx.HTTPError as error:
+            return NoReply(type(error).__name__)
+        return read_answer(response.status_code, response.headers, response.content)
+
+
+def read_answer(http: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Read an HTTP answer as JSON-RPC, tolerating what vendors are known to send."""
+    if len(body) > BODY_BYTES_MAX:
+        return Garbled(http)
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]
+    if isinstance(document, dict):
+        error = _error_of(document)
+        if error is not None:
+            return _rpc_error(http, error, headers)
+        if http < httpx.codes.MULTIPLE_CHOICES and "result" in document:
+            return Result(document["result"], headers)
+    if http >= httpx.codes.BAD_REQUEST:
+        message = body[:MESSAGE_LENGTH_MAX].decode(errors="replace")
+        return RpcError(http, None, message, None, _retry_after(headers, message))
+    return Garbled(http)
+
+
+def _error_of(document: Mapping[str, object]) -> Mapping[str, object] | None:
+    error = document.get("error")
+    if isinstance(error, str):
+        return {"message": error}
+    if isinstance(error, dict):
+        return error
+    bare = "code" in document and "message" in document and "result" not in document
+    return document if bare else None
+
+
+def _rpc_error(http: int, error: Mapping[str, object], headers: Mapping[str, str]) -> RpcError:
+    code = error.get("code")
+    message = str(error.get("message", ""))[:MESSAGE_LENGTH_MAX]
+    whole = code if isinstance(code, int) and not isinstance(code, bool) else None
+    return RpcError(http, whole, message, error.get("data"), _retry_after(headers, message))
+
+
+def _retry_after(headers: Mapping[str, str], message: str) -> float | None:
+    found = _RETRY_AFTER.search(message)
+    if found:
+        return float(found[1]) / (1000 if found[2].lower() == "ms" else 1)
+    header = headers.get("retry-after", "")
+    return float(header) if header.replace(".", "", 1).isdigit() else None
+
+
+def outcome_label(answer: Answer) -> str:
+    """Give the bounded word under which an answer is counted."""
+    return _OUTCOMES[type(answer)]
+
+
+_OUTCOMES: Final[Mapping[type, str]] = {
+    Result: "ok",
+    RpcError: "error",
+    Garbled: "garbled",
+    NeverSent: "not_sent",
+    NoReply: "no_reply",
+}
+
+
+def endpoint_label(url: str) -> str:
+    """Give host and port of a URL, without anything that may be a key."""
+    parts = urlsplit(url)
+    host = parts.hostname or "unknown"
+    return f"{host}:{parts.port}" if parts.port else host
