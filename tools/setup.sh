@@ -66,8 +66,8 @@ fi
 echo "installing requirements/$kind.txt"
 pip() { .venv/bin/python -m pip --disable-pip-version-check --no-input "$@"; }
 rm -f .venv/.made-*
-pip install --quiet --require-hashes --no-deps -r requirements/build.txt -r "requirements/$kind.txt" \
+pip install --quiet --quiet --require-hashes --no-deps -r requirements/build.txt -r "requirements/$kind.txt" \
     || die "the requirements could not be installed; see above"
-pip install --quiet --no-deps --no-build-isolation --editable . \
+pip install --quiet --quiet --no-deps --no-build-isolation --editable . \
     || die "the project could not be installed into .venv; see above"
 fingerprint "$kind" >".venv/.made-$kind"
