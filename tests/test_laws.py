@@ -33,6 +33,7 @@ BROKEN = [
     ("function-size", "app/engine/x.py", "def f() -> None:\n" + "    x = 1\n" * 60),
     ("settings", "app/engine/x.py", "from app.settings import Settings"),
     ("settings", "app/database/x.py", "from app import settings"),
+    ("settings", "app/engine/x.py", "from app.logs import set_up"),
     ("http", "app/engine/x.py", "import httpx"),
     ("http", "app/transactions/x.py", "from httpx import AsyncClient"),
     ("skips", "tests/test_x.py", "@pytest.mark.skip\ndef test() -> None: ..."),

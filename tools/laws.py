@@ -224,14 +224,14 @@ def function_size(source: Source) -> Iterator[Found]:
                 )
 
 
-SETTINGS_READERS = ("app/bootstrap.py", "app/bootstrap", "app/main.py", "app/cli.py", "app/cli")
+STARTERS = ("app/bootstrap.py", "app/bootstrap", "app/main.py", "app/cli.py", "app/cli")
 
 
 def settings(source: Source) -> Iterator[Found]:
-    """Components take plain values."""
-    if source.under("app") and not source.under(*SETTINGS_READERS):
-        for line, _ in imports_of(source, "app.settings"):
-            yield Found(line, "only bootstrap, main and cli read the settings: take a plain value")
+    """Components take plain values, and log without setting up a log."""
+    if source.under("app") and not source.under(*STARTERS):
+        for line, name in imports_of(source, "app.settings", "app.logs"):
+            yield Found(line, f"{name}: only bootstrap, main and cli; take a plain value")
 
 
 HTTP_CLIENTS = ("app/solana", "app/executors", "app/cli.py", "app/cli", "app/cli*.py")
