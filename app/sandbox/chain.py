@@ -1,0 +1,307 @@
+"""Slots, blocks, blockhashes and statuses over the virtual machine; no I/O and no wall clock.
+
+One block is open at a time. A transaction runs in it on arrival (`processed`); when the block
+closes it is `confirmed`; after `finality_blocks` more blocks it is `finalized`. A closed block can
+be undone until then, from the accounts as they were before it.
+"""
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Literal
+from zlib import crc32
+
+from solders.account import Account
+from solders.hash import Hash
+from solders.pubkey import Pubkey
+
+from app.sandbox.machine import Execution, Machine, writable_keys
+from app.sandbox.transactions import SignedTransaction, UnusableTable, compute_price_of, memo_of
+
+Commitment = Literal["processed", "confirmed", "finalized"]
+
+HASH_LIFE_BLOCKS = 150  # a transaction may use a blockhash that is at most this old
+HASHES_KEPT = 300  # the depth of the network's blockhash queue
+BLOCKS_KEPT = 512  # more than any answer looks back
+FEE_BLOCKS = 150  # getRecentPrioritizationFees looks this far back
+STATUS_SLOTS = 300  # without history search, statuses reach this far behind the last final slot
+
+
+class NotIncluded(Exception):
+    """A leader would have dropped the transaction; `error` is a transaction error."""
+
+    def __init__(self, error: object) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class CannotUndo(Exception):
+    """A fork cannot reach behind the last final block."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRules:
+    """What a chain is made with. Slots run ahead of heights by an offset and by skipped slots."""
+
+    seed: int = 7
+    first_slot: int = 2_000
+    first_height: int = 900
+    skipped_permille: int = 50
+    finality_blocks: int = 32
+
+    def skips(self, slot: int) -> bool:
+        """Whether no leader makes a block in this slot."""
+        return crc32(f"{self.seed}:{slot}".encode()) % 1_000 < self.skipped_permille
+
+
+@dataclass(slots=True)
+class Landed:
+    """A transaction in a block. Without `outcome` its details lie in the history file."""
+
+    number: int
+    signature: str
+    slot: int
+    height: int
+    unix_time: int
+    index: int
+    err: object
+    memo: str | None
+    transaction: SignedTransaction | None
+    outcome: Execution | None
+    stored_at: int = -1
+
+
+@dataclass(slots=True)
+class Block:
+    """A block, open or closed; `blockhash` is empty while it is open."""
+
+    slot: int
+    height: int
+    unix_time: int
+    parent_slot: int
+    parent_hash: str
+    blockhash: str = ""
+    skipped_after: int = 0
+    landed: list[Landed] = field(default_factory=list)
+    preimages: dict[Pubkey, Account | None] = field(default_factory=dict)
+    lowest_price: int = 0
+    lowest_prices: dict[Pubkey, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """The chain as seen at a commitment; `newest_hash_height` is the last block hashed in it."""
+
+    slot: int
+    height: int
+    unix_time: int
+    blockhash: str
+    newest_hash_height: int
+
+
+class Chain:
+    """The blocks on top of a machine, and what landed in them."""
+
+    def __init__(
+        self, machine: Machine, genesis_hash: str, rules: ChainRules, unix_time: int
+    ) -> None:
+        self.machine = machine
+        self.genesis_hash = genesis_hash
+        self.rules = rules
+        self.closed: deque[Block] = deque(maxlen=BLOCKS_KEPT)
+        self.landed: dict[str, Landed] = {}
+        self._by_address: dict[Pubkey, list[Landed]] = {}
+        self._hash_heights: dict[str, int] = {}
+        self._forks = 0
+        self._count = 0
+        self.open = Block(rules.first_slot, rules.first_height, unix_time, 0, genesis_hash)
+        self._set_time()
+        for _ in range(rules.finality_blocks + 1):
+            self.close_block(unix_time)
+
+    # ------------------------------------------------------------------------------- reading
+
+    def bank(self, commitment: Commitment, behind: int = 0) -> Bank:
+        """Give the chain at a commitment, as a node `behind` blocks behind would see it."""
+        depth = behind - 1
+        if commitment != "processed":
+            depth += 1
+        if commitment == "finalized":
+            depth += self.rules.finality_blocks
+        if depth < 0:
+            block = self.open
+            return Bank(
+                block.slot, block.height, block.unix_time, block.parent_hash, block.height - 1
+            )
+        block = self.closed[-1 - min(depth, len(self.closed) - 1)]
+        return Bank(block.slot, block.height, block.unix_time, block.blockhash, block.height)
+
+    def read(self, address: Pubkey, commitment: Commitment) -> Account | None:
+        """Read an account at a commitment."""
+        for block in self._newer_than(commitment):
+            if address in block.preimages:
+                return block.preimages[address]
+        return self.machine.read(address)
+
+    def accepts_hash(self, blockhash: str, bank: Bank) -> bool:
+        """Whether a transaction with this blockhash may land on top of a bank."""
+        height = self._hash_heights.get(blockhash)
+        return height is not None and 0 <= bank.newest_hash_height - height <= HASH_LIFE_BLOCKS
+
+    def hash_height(self, blockhash: str) -> int | None:
+        """Give the height of the block that a recent blockhash belongs to."""
+        return self._hash_heights.get(blockhash)
+
+    def history_of(self, address: Pubkey, below: int) -> Iterator[Landed]:
+        """Walk the transactions that name an address, newest first, from number `below` down."""
+        found = self._by_address.get(address, [])
+        end = bisect_left(found, below, key=lambda each: each.number)
+        return (found[index] for index in range(end - 1, -1, -1))
+
+    def recent_blocks(self, count: int) -> list[Block]:
+        """List the last closed blocks, oldest first."""
+        start = max(0, len(self.closed) - count)
+        return [self.closed[index] for index in range(start, len(self.closed))]
+
+    @property
+    def transaction_count(self) -> int:
+        """How many transactions stand on the chain."""
+        return len(self.landed)
+
+    def _newer_than(self, commitment: Commitment) -> Iterator[Block]:
+        """Walk the blocks that a commitment does not show yet, oldest first."""
+        if commitment == "finalized":
+            first = max(0, len(self.closed) - self.rules.finality_blocks)
+            for index in range(first, len(self.closed)):
+                yield self.closed[index]
+        if commitment != "processed":
+            yield self.open
+
+    # ------------------------------------------------------------------------------ changing
+
+    def land(self, transaction: SignedTransaction) -> Landed:
+        """Run a transaction in the open block, at most once for ever.
+
+        Raises NotIncluded when a leader would have dropped it.
+        """
+        if not self.accepts_hash(transaction.blockhash, self.bank("processed")):
+            raise NotIncluded("BlockhashNotFound")
+        if transaction.signature in self.landed:
+            raise NotIncluded("AlreadyProcessed")
+        if not transaction.verifies():
+            raise NotIncluded("SignatureFailure")
+        try:
+            outcome = self.machine.execute(transaction)
+        except UnusableTable as error:
+            raise NotIncluded(str(error)) from error
+        if not outcome.included:
+            raise NotIncluded(outcome.err)
+        return self._include(transaction, outcome)
+
+    def close_block(self, unix_time: int) -> Block:
+        """Close the open block and open the next one at `unix_time` (seconds)."""
+        block = self.open
+        block.blockhash = self._hash_of(block)
+        self._hash_heights[block.blockhash] = block.height
+        self.closed.append(block)
+        if len(self.closed) > HASHES_KEPT:
+            self._hash_heights.pop(self.closed[-1 - HASHES_KEPT].blockhash, None)
+        self._forget_preimages()
+        self._open_after(block, block.slot + 1 + block.skipped_after, unix_time)
+        return block
+
+    def pass_slot(self, unix_time: int) -> None:
+        """Let a slot pass without a block: the open one closes later.
+
+        It moves on when it is empty; what has landed keeps its slot.
+        """
+        if self.open.landed:
+            self.open.skipped_after += 1
+        else:
+            self.open.slot += 1
+            self.open.unix_time = unix_time
+            self._set_time()
+
+    def undo(self, blocks: int, unix_time: int) -> list[Landed]:
+        """Undo the open block and the last `blocks` closed ones; slots go on, heights go back.
+
+        Gives the transactions that vanished. Raises CannotUndo behind the last final block.
+        """
+        if not 0 <= blocks <= self.rules.finality_blocks:
+            raise CannotUndo(f"at most {self.rules.finality_blocks} closed blocks are not final")
+        vanished = self._undo_block(self.open)
+        slot = self.open.slot
+        for _ in range(blocks):
+            block = self.closed.pop()
+            self._hash_heights.pop(block.blockhash, None)
+            vanished += self._undo_block(block)
+        self._forks += 1
+        self._open_after(self.closed[-1], slot + 1, unix_time)
+        return vanished
+
+    def _include(self, transaction: SignedTransaction, outcome: Execution) -> Landed:
+        block = self.open
+        self._count += 1
+        landed = Landed(
+            number=self._count,
+            signature=transaction.signature,
+            slot=block.slot,
+            height=block.height,
+            unix_time=block.unix_time,
+            index=len(block.landed),
+            err=outcome.err,
+            memo=memo_of(transaction.message),
+            transaction=transaction,
+            outcome=outcome,
+        )
+        self.landed[landed.signature] = landed
+        for key in outcome.keys.every:
+            self._by_address.setdefault(key, []).append(landed)
+        for key, account in outcome.preimages.items():
+            block.preimages.setdefault(key, account)
+        self._note_price(block, transaction, outcome)
+        block.landed.append(landed)
+        return landed
+
+    def _note_price(self, block: Block, transaction: SignedTransaction, outcome: Execution) -> None:
+        price = compute_price_of(transaction.message)
+        block.lowest_price = min(block.lowest_price, price) if block.landed else price
+        for key in writable_keys(transaction, outcome.keys):
+            block.lowest_prices[key] = min(block.lowest_prices.get(key, price), price)
+
+    def _open_after(self, parent: Block, slot: int, unix_time: int) -> None:
+        while self.rules.skips(slot):
+            slot += 1
+        self.open = Block(slot, parent.height + 1, unix_time, parent.slot, parent.blockhash)
+        self._set_time()
+
+    def _set_time(self) -> None:
+        self.machine.set_time(self.open.slot, self.open.unix_time)
+
+    def _undo_block(self, block: Block) -> list[Landed]:
+        for address, account in block.preimages.items():
+            self.machine.write(address, account)
+        for landed in reversed(block.landed):
+            del self.landed[landed.signature]
+            outcome = landed.outcome
+            for key in outcome.keys.every if outcome else ():
+                self._by_address[key].pop()
+        return block.landed
+
+    def _forget_preimages(self) -> None:
+        """Drop what only an undo could need, now that the block is final."""
+        final = len(self.closed) - 1 - self.rules.finality_blocks
+        if final >= 0:
+            self.closed[final].preimages.clear()
+
+    def _hash_of(self, block: Block) -> str:
+        """Hash a block: two histories that differ in anything seen have no hash in common."""
+        parts = [f"{self._forks}:{block.parent_hash}:{block.slot}:{block.height}"]
+        parts += [f"{each.signature}{each.err}{_balances(each)}" for each in block.landed]
+        return str(Hash(sha256("\n".join(parts).encode()).digest()))
+
+
+def _balances(landed: Landed) -> list[int]:
+    return landed.outcome.post_balances if landed.outcome else []

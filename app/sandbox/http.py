@@ -1,0 +1,75 @@
+"""The little of HTTP that the sandbox needs, on bare ASGI."""
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+JSON_TYPE = (b"content-type", b"application/json")
+BODY_BYTES_MAX = 50 * 1_024  # Agave's limit
+
+
+class Dropped(Exception):
+    """The connection is to be closed without an answer."""
+
+
+class BodyTooLarge(Exception):
+    """The request's body is over the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that was read whole."""
+
+    method: str
+    path: str
+    query: str
+    body: bytes
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = (JSON_TYPE,)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def json_response(document: object, status: int = 200) -> Response:
+    """Answer with a JSON document."""
+    return Response(status, json.dumps(document, separators=(",", ":")).encode())
+
+
+async def read_request(scope: Scope, receive: Receive) -> Request:
+    """Read a request; raises BodyTooLarge, and Dropped when the client is gone."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Dropped
+        body += message.get("body", b"")
+        if len(body) > BODY_BYTES_MAX:
+            raise BodyTooLarge
+        if not message.get("more_body", False):
+            break
+    server = scope.get("server") or ("", 0)
+    query = scope.get("query_string", b"").decode("latin-1")
+    return Request(scope["method"], scope["path"], query, body, int(server[1] or 0))
+
+
+async def send_response(send: Send, response: Response) -> None:
+    """Send an answer."""
+    length = (b"content-length", str(len(response.body)).encode())
+    headers = [*response.headers, length]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})

@@ -1,0 +1,107 @@
+"""The durable record of everything that changed the chain: one line each, appended and replayed.
+
+A line is `CRC32 JSON`. The first holds what the chain was made from; then `tx` (the bytes, base64),
+`close`, `pass` and `fork` in the order they happened. Written to the operating system before
+anything is answered, so a killed process loses nothing; flushed to the disk once a block.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+from zlib import crc32
+
+LEDGER_FILE = "ledger.jsonl"
+LOCK_FILE = "lock"
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used; the text is `CODE: what; what to do`."""
+
+
+class LedgerLock:
+    """Keeps a second process off a ledger for as long as this one lives."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._fd)
+            raise LedgerError(
+                f"LEDGER_LOCKED: another sandbox uses {folder}; stop it or name another --ledger"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+class Ledger:
+    """An append-only file of entries."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LEDGER_FILE
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._unsynced = 0
+
+    def read(self) -> Iterator[dict[str, object]]:
+        """Read all entries; a torn last line is cut off, any other damage raises LedgerError."""
+        good, number = 0, 0
+        with self._path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                entry = _decode(line)
+                if entry is None:
+                    self._cut(good, number, at_end=not lines.read(1))
+                    return
+                good += len(line)
+                yield entry
+
+    def append(self, entry: dict[str, object]) -> None:
+        """Write an entry; when this returns, a killed process does not lose it."""
+        line = _encode(entry)
+        written = os.write(self._fd, line)
+        if written != len(line):
+            raise OSError(f"only {written} of {len(line)} bytes were written to {self._path}")
+        self._unsynced += 1
+
+    def needs_sync(self) -> bool:
+        """Whether something was written since the last flush."""
+        return self._unsynced > 0
+
+    def sync(self) -> None:
+        """Flush to the disk (blocks for milliseconds; may run in a thread)."""
+        self._unsynced = 0
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.sync()
+        os.close(self._fd)
+
+    def _cut(self, size: int, number: int, *, at_end: bool) -> None:
+        if not at_end:
+            raise LedgerError(
+                f"LEDGER_CORRUPT: line {number} of {self._path} is damaged; "
+                "restore the file, or remove the folder for a new chain"
+            )
+        os.ftruncate(self._fd, size)
+
+
+def _encode(entry: dict[str, object]) -> bytes:
+    text = json.dumps(entry, separators=(",", ":")).encode()
+    return b"%08x %s\n" % (crc32(text), text)
+
+
+def _decode(line: bytes) -> dict[str, object] | None:
+    """Read a line; None when it is damaged."""
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != b"%08x" % crc32(text):
+        return None
+    entry = json.loads(text)
+    return entry if isinstance(entry, dict) else None

@@ -1,0 +1,68 @@
+"""JSON-RPC 2.0 over the node's methods: one request in, one response out, never an exception."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from app.sandbox.errors import (
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    PARSE_ERROR,
+    RpcError,
+)
+from app.sandbox.methods import HEALTHY, READ_METHODS, Call, Method, View
+from app.sandbox.node import Node
+from app.sandbox.params import Params
+from app.sandbox.render import Json
+from app.sandbox.sending import SEND_METHODS
+
+METHODS: Mapping[str, Method] = MappingProxyType({**READ_METHODS, **SEND_METHODS})
+
+
+@dataclass(slots=True)
+class Asked:
+    """One call of a request; `sent` names the transaction of a send."""
+
+    rpc_method: str
+    document: object
+    sent: dict[str, str] = field(default_factory=dict)
+
+
+def parse_request(body: bytes) -> list[Asked] | Json:
+    """Split a body into its calls (one, or a batch); gives an error response when it cannot."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return failure(None, RpcError(PARSE_ERROR, "Parse error"))
+    calls = document if isinstance(document, list) else [document]
+    if not calls:
+        return failure(None, RpcError(INVALID_REQUEST, "Invalid request"))
+    return [Asked(_name(call), call) for call in calls]
+
+
+def answer(node: Node, asked: Asked, view: View = HEALTHY) -> Json:
+    """Answer one call."""
+    document = asked.document
+    if not isinstance(document, dict) or document.get("jsonrpc") != "2.0" or not asked.rpc_method:
+        return failure(None, RpcError(INVALID_REQUEST, "Invalid request"))
+    call_id = document.get("id")
+    method = METHODS.get(asked.rpc_method)
+    if method is None:
+        return failure(call_id, RpcError(METHOD_NOT_FOUND, "Method not found"))
+    try:
+        call = Call(node, Params(document.get("params")), view)
+        call.sent = asked.sent
+        return {"jsonrpc": "2.0", "result": method(call), "id": call_id}
+    except RpcError as error:
+        return failure(call_id, error)
+
+
+def failure(call_id: object, error: RpcError) -> Json:
+    """Give an error response."""
+    return {"jsonrpc": "2.0", "error": error.document(), "id": call_id}
+
+
+def _name(call: object) -> str:
+    name = call.get("method") if isinstance(call, dict) else None
+    return name if isinstance(name, str) else ""
