@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from random import Random
 from types import MappingProxyType
 
+from app.sandbox.call import HEALTHY, View
 from app.sandbox.chain import CannotUndo
 from app.sandbox.http import JSON_TYPE, Dropped, Response
-from app.sandbox.methods import HEALTHY, View
 from app.sandbox.node import Node
 from app.sandbox.render import Json
 
@@ -136,7 +136,7 @@ class Faults:
 # ------------------------------------------------------------------------- before the answer
 
 
-async def _drop(faults: Faults, rule: Rule) -> Response | None:
+async def _drop(_faults: Faults, _rule: Rule) -> Response | None:
     raise Dropped
 
 
@@ -150,7 +150,7 @@ async def _hang(faults: Faults, rule: Rule) -> Response | None:
     raise Dropped
 
 
-async def _too_many(faults: Faults, rule: Rule) -> Response | None:
+async def _too_many(_faults: Faults, rule: Rule) -> Response | None:
     headers = [JSON_TYPE]
     if rule.retry_after is not None:
         headers.append((b"retry-after", str(rule.retry_after).encode()))
@@ -158,7 +158,7 @@ async def _too_many(faults: Faults, rule: Rule) -> Response | None:
     return Response(429, body, tuple(headers))
 
 
-async def _server_error(faults: Faults, rule: Rule) -> Response | None:
+async def _server_error(_faults: Faults, rule: Rule) -> Response | None:
     return Response(rule.status, b"upstream error", ((b"content-type", b"text/plain"),))
 
 
@@ -178,16 +178,16 @@ BEFORE: Mapping[str, Before] = MappingProxyType(
 # -------------------------------------------------------------------------- after the answer
 
 
-async def _never_answer(faults: Faults, rule: Rule, response: Response) -> Response:
+async def _never_answer(faults: Faults, rule: Rule, _done: Response) -> Response:
     await faults.pause(HANG_SECONDS if rule.seconds is None else rule.seconds)
     raise Dropped
 
 
-async def _late_error(faults: Faults, rule: Rule, response: Response) -> Response:
+async def _late_error(_faults: Faults, rule: Rule, _done: Response) -> Response:
     return Response(rule.status, b"upstream error", ((b"content-type", b"text/plain"),))
 
 
-async def _garble(faults: Faults, rule: Rule, response: Response) -> Response:
+async def _garble(_faults: Faults, _rule: Rule, response: Response) -> Response:
     return replace(response, body=response.body[: len(response.body) // 2] + b"\xff<html>")
 
 

@@ -2,8 +2,8 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -38,7 +38,7 @@ class NodeOptions:
 
     wallet: Keypair
     unix_time: int
-    rules: ChainRules = ChainRules()
+    rules: ChainRules = field(default_factory=ChainRules)
     slot_ms: int = 400
     program: bytes | None = None
     keeper_volatility_bps: int = 0
@@ -215,8 +215,14 @@ class Node:
         return genesis, Chain(Machine(genesis), hashed, rules, unix_time)
 
     def _replay(self, entries: Iterable[dict[str, object]]) -> None:
+        apply = {
+            "tx": self._replay_tx,
+            "close": self._replay_close,
+            "pass": self._replay_pass,
+            "fork": self._replay_fork,
+        }
         for entry in entries:
-            _APPLY[str(entry["type"])](self, entry)
+            apply[str(entry["type"])](entry)
 
     def _replay_tx(self, entry: dict[str, object]) -> None:
         try:
@@ -237,14 +243,6 @@ class Node:
     def _replay_fork(self, entry: dict[str, object]) -> None:
         self.unix_ms = int(str(entry["t"]))
         self.chain.undo(int(str(entry["blocks"])), self.unix_ms // 1_000)
-
-
-_APPLY: dict[str, Callable[[Node, dict[str, object]], None]] = {
-    "tx": Node._replay_tx,
-    "close": Node._replay_close,
-    "pass": Node._replay_pass,
-    "fork": Node._replay_fork,
-}
 
 
 def faucet_keypair(seed: int) -> Keypair:

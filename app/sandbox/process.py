@@ -25,7 +25,6 @@ from app.sandbox.websocket import MESSAGE_BYTES_MAX
 LOOPBACK = "127.0.0.1"
 BACKLOG = 2_048
 WATCH_SECONDS = 1.0
-POLL_SECONDS = 0.01
 GRACE_SECONDS = 1  # for answers under way at the end
 
 
@@ -130,7 +129,7 @@ async def _serve(node: Node, options: ProcessOptions, listener: socket.socket) -
     watch = asyncio.create_task(_watch(app, options))
     stopping = asyncio.create_task(stop.wait())
     try:
-        await _started(server, serving)
+        # the socket listens already: who comes before the server has started waits in its backlog
         hand_over = HandOver(options, node, listener.getsockname()[1])
         hand_over.write()
         await asyncio.wait({serving, clock, watch, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -144,11 +143,6 @@ async def _serve(node: Node, options: ProcessOptions, listener: socket.socket) -
     _raise_failures(results)
 
 
-async def _started(server: QuietServer, serving: asyncio.Task[None]) -> None:
-    while not server.started and not serving.done():
-        await asyncio.sleep(POLL_SECONDS)
-
-
 def _raise_failures(results: Iterable[object]) -> None:
     for result in results:
         if isinstance(result, Exception):
@@ -157,14 +151,12 @@ def _raise_failures(results: Iterable[object]) -> None:
 
 async def _watch(app: SandboxApp, options: ProcessOptions) -> None:
     """Return when nobody can want this sandbox any more."""
-    while True:
+    seen, idle_seconds = 0, 0.0
+    while idle_seconds < options.idle_exit_seconds and (options.ledger / LOCK_FILE).exists():
         await asyncio.sleep(WATCH_SECONDS)
-        if not (options.ledger / LOCK_FILE).exists():
-            return
-        if app.hub.connections:
-            app.last_request_at = time.time()
-        if time.time() - app.last_request_at > options.idle_exit_seconds:
-            return
+        idle_seconds += WATCH_SECONDS
+        if app.requests != seen or app.hub.connections:
+            seen, idle_seconds = app.requests, 0.0
 
 
 class HandOver:

@@ -5,19 +5,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from app.sandbox.account_methods import ACCOUNT_METHODS
+from app.sandbox.call import HEALTHY, Call, Method, View
+from app.sandbox.chain_methods import CHAIN_METHODS
 from app.sandbox.errors import (
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
     PARSE_ERROR,
     RpcError,
 )
-from app.sandbox.methods import HEALTHY, READ_METHODS, Call, Method, View
+from app.sandbox.history_methods import HISTORY_METHODS
 from app.sandbox.node import Node
 from app.sandbox.params import Params
 from app.sandbox.render import Json
 from app.sandbox.sending import SEND_METHODS
 
-METHODS: Mapping[str, Method] = MappingProxyType({**READ_METHODS, **SEND_METHODS})
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {**CHAIN_METHODS, **ACCOUNT_METHODS, **HISTORY_METHODS, **SEND_METHODS}
+)
 
 
 @dataclass(slots=True)
@@ -51,8 +56,7 @@ def answer(node: Node, asked: Asked, view: View = HEALTHY) -> Json:
     if method is None:
         return failure(call_id, RpcError(METHOD_NOT_FOUND, "Method not found"))
     try:
-        call = Call(node, Params(document.get("params")), view)
-        call.sent = asked.sent
+        call = Call(node, Params(document.get("params")), view, asked.sent)
         return {"jsonrpc": "2.0", "result": method(call), "id": call_id}
     except RpcError as error:
         return failure(call_id, error)

@@ -11,10 +11,11 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
+from app.sandbox.account_methods import show_account
+from app.sandbox.call import Call, Method, blockhash_json, check_health, in_context
 from app.sandbox.chain import Bank, NotIncluded
 from app.sandbox.errors import INTERNAL_ERROR, PREFLIGHT_FAILED, RpcError, error_text, invalid
 from app.sandbox.machine import Simulation
-from app.sandbox.methods import Call, Method, check_health, in_context, show_account
 from app.sandbox.params import Config, as_pubkey
 from app.sandbox.render import Json, inner_json, return_data_json
 from app.sandbox.transactions import (
@@ -120,11 +121,7 @@ def _simulated(
     if config.flag("innerInstructions"):
         shown["innerInstructions"] = inner_json(simulated.meta.inner_instructions())
     if config.flag("replaceRecentBlockhash"):
-        last = bank.newest_hash_height + 150
-        shown["replacementBlockhash"] = {
-            "blockhash": bank.blockhash,
-            "lastValidBlockHeight": last,
-        }
+        shown["replacementBlockhash"] = blockhash_json(bank)
     if wanted is not None:
         shown["accounts"] = _accounts_after(call, simulated, *wanted)
     return shown

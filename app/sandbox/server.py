@@ -45,8 +45,7 @@ class SandboxApp:
         self.journal = Journal(now)
         self.faults = Faults(node)
         self.hub = Hub(node)
-        self.last_request_at = now()
-        self._now = now
+        self.requests = 0
         self.connections: Connections | None = None
         self.routes: dict[tuple[str, str], Handler] = {
             ("POST", "/"): self._rpc,
@@ -64,7 +63,7 @@ class SandboxApp:
         if scope["type"] == "websocket":
             await self.hub.serve(receive, send)
         elif scope["type"] == "http":
-            self.last_request_at = self._now()
+            self.requests += 1
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

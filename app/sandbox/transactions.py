@@ -118,10 +118,12 @@ def parse_transaction(raw: bytes) -> SignedTransaction:
 
 def memo_of(message: Message | MessageV0) -> str | None:
     """Join the memos as Agave prints them: `[5] hello; [2] hi`."""
-    keys, memos = message.account_keys, []
-    for instruction in message.instructions:
-        if _program(keys, instruction.program_id_index) in MEMO_PROGRAMS:
-            memos.append(f"[{len(instruction.data)}] {_readable(instruction.data)}")
+    keys = message.account_keys
+    memos = [
+        f"[{len(instruction.data)}] {_readable(instruction.data)}"
+        for instruction in message.instructions
+        if _program(keys, instruction.program_id_index) in MEMO_PROGRAMS
+    ]
     return "; ".join(memos) or None
 
 

@@ -5,10 +5,10 @@ import json
 from dataclasses import dataclass
 from itertools import count
 
+from app.sandbox.call import Call, in_context
 from app.sandbox.chain import Block, Commitment, Landed
 from app.sandbox.errors import INVALID_REQUEST, METHOD_NOT_FOUND, RpcError
 from app.sandbox.http import Receive, Send
-from app.sandbox.methods import Call, in_context
 from app.sandbox.node import Node
 from app.sandbox.params import Params, as_signature
 from app.sandbox.render import Json

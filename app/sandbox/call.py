@@ -1,0 +1,86 @@
+"""One JSON-RPC call as its method sees it: parameters, the chain, and a node's state of health."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from app.sandbox.chain import HASH_LIFE_BLOCKS, Bank, Commitment, Landed
+from app.sandbox.errors import CONTEXT_NOT_REACHED, NODE_BEHIND, RpcError
+from app.sandbox.node import Node
+from app.sandbox.params import Config, Params
+from app.sandbox.render import Json
+
+API_VERSION = "4.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a node in trouble sees the chain; the plain value is a healthy one."""
+
+    behind: int = 0
+    hides_statuses: bool = False
+    pruned_below: int = 0
+    drops_sends: bool = False
+    sends_twice: bool = False
+    mangles_signatures: bool = False
+
+
+HEALTHY = View()
+
+
+@dataclass(slots=True)
+class Call:
+    """One method call; `sent` collects what the journal notes of a send."""
+
+    node: Node
+    params: Params
+    view: View = HEALTHY
+    sent: dict[str, str] = field(default_factory=dict)
+
+    def bank(self, config: Config, default: Commitment = "finalized") -> Bank:
+        """Give the bank that a configuration asks for, if this node has come so far."""
+        return self.bank_at(config.commitment(default), config)
+
+    def bank_at(self, commitment: Commitment, config: Config) -> Bank:
+        """As `bank`, at a given commitment."""
+        bank = self.node.chain.bank(commitment, self.view.behind)
+        least = config.number("minContextSlot")
+        if least is not None and bank.slot < least:
+            raise RpcError(
+                CONTEXT_NOT_REACHED,
+                "Minimum context slot has not been reached",
+                {"contextSlot": bank.slot},
+            )
+        return bank
+
+    def sees(self, landed: Landed, commitment: Commitment) -> bool:
+        """Whether a landed transaction is on the chain at a commitment, for this node."""
+        if landed.slot < self.view.pruned_below:
+            return False
+        return landed.height <= self.node.chain.bank(commitment, self.view.behind).height
+
+    def level(self, landed: Landed) -> Commitment:
+        """Give the highest commitment a transaction has reached."""
+        if self.sees(landed, "finalized"):
+            return "finalized"
+        return "confirmed" if self.sees(landed, "confirmed") else "processed"
+
+
+def in_context(bank: Bank, value: object) -> Json:
+    """Wrap a value with the slot it was read at."""
+    return {"context": {"slot": bank.slot, "apiVersion": API_VERSION}, "value": value}
+
+
+Method = Callable[[Call], object]
+
+
+def blockhash_json(bank: Bank) -> Json:
+    """Show a bank's newest blockhash and the last block height it is valid at."""
+    last = bank.newest_hash_height + HASH_LIFE_BLOCKS
+    return {"blockhash": bank.blockhash, "lastValidBlockHeight": last}
+
+
+def check_health(call: Call) -> None:
+    """Refuse for a node that is behind."""
+    if call.view.behind:
+        behind = call.view.behind
+        raise RpcError(NODE_BEHIND, f"Node is behind by {behind} slots", {"numSlotsBehind": behind})
