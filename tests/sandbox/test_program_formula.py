@@ -21,20 +21,22 @@ few = st.one_of(st.just(0), st.integers(0, 40).map(lambda bits: 2**bits - 1))
 fees = st.tuples(few, few)
 
 
-def pools(vault: st.SearchStrategy[int]) -> st.SearchStrategy[Terms]:
-    """Make up pools, with wide vaults also some that hold less than they owe."""
-    return st.builds(
-        Terms,
-        vaults=st.tuples(vault, vault),
-        trade=rates,
-        protocol=st.integers(0, FULL // 2),
-        fund=st.integers(0, FULL // 2),
-        creator=rates,
-        protocol_fees=fees,
-        fund_fees=fees,
-        creator_fees=fees,
-        creator_fee_on=st.integers(0, 2),
-        enable_creator_fee=st.booleans(),
+@st.composite
+def pools(draw: st.DrawFn, reserve: st.SearchStrategy[int]) -> Terms:
+    """Make up a pool whose vaults hold its reserves and what it owes."""
+    kinds = [draw(fees) for _ in range(3)]
+    held = [min(draw(reserve) + sum(kind[i] for kind in kinds), U64_MAX) for i in (0, 1)]
+    return Terms(
+        vaults=(held[0], held[1]),
+        trade=draw(rates),
+        protocol=draw(st.integers(0, FULL // 2)),
+        fund=draw(st.integers(0, FULL // 2)),
+        creator=draw(rates),
+        protocol_fees=kinds[0],
+        fund_fees=kinds[1],
+        creator_fees=kinds[2],
+        creator_fee_on=draw(st.integers(0, 2)),
+        enable_creator_fee=draw(st.booleans()),
     )
 
 
@@ -113,15 +115,46 @@ def test_usual_swaps_equal_the_formula(
     terms=pools(amounts),
     side=st.integers(0, 1),
     amount=amounts,
-    limit=amounts,
+    limit=st.one_of(st.none(), amounts),
     by_input=st.booleans(),
 )
 @settings(max_examples=400)
 def test_swaps_at_the_edges_of_64_bits_equal_the_formula(
-    bench: Bench, terms: Terms, side: int, amount: int, limit: int, by_input: bool
+    bench: Bench, terms: Terms, side: int, amount: int, limit: int | None, by_input: bool
 ) -> None:
     """Whatever the numbers, the outcome is the formula's fill or its error, never a third thing."""
-    compare(bench, terms, side, amount, limit, by_input)
+    generous = 0 if by_input else U64_MAX
+    compare(bench, terms, side, amount, generous if limit is None else limit, by_input)
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2], ids=["protocol", "fund", "creator"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_what_a_pool_owes_is_not_traded(bench: Bench, kind: int, side: int) -> None:
+    """A vault with no more than the fees owed from it refuses with 6012; a unit more trades."""
+    owes = [(0, 0)] * 3
+    owes[kind] = (10**9, 0) if side == 0 else (0, 10**9)
+    for held, error in ((10**9, 6012), (10**9 - 1, 6012), (10**9 + 1, None)):
+        vaults = (held, 10**12) if side == 0 else (10**12, held)
+        terms = Terms(vaults=vaults, protocol_fees=owes[0], fund_fees=owes[1], creator_fees=owes[2])
+        pool = bench.put_pool(terms)
+        swap = bench.swap(*pool, side, 10**9)
+        assert bench.send(swap.exact_in(10**6, 0)).error == error
+
+
+def test_owed_fees_that_overflow_are_refused(bench: Bench) -> None:
+    """Fees whose sum has no 64 bits do not wrap round to a small one."""
+    half = (2**63, 0)
+    pool = bench.put_pool(Terms(vaults=(10**12, 10**12), protocol_fees=half, fund_fees=half))
+    assert bench.send(bench.swap(*pool, 0, 10**9).exact_in(10**6, 0)).error == 6012
+
+
+def test_booked_fees_do_not_overflow(bench: Bench) -> None:
+    """A fee field without room for the fee refuses the swap with 6006 and keeps its value."""
+    owes = (U64_MAX - 10**6, 0)
+    address, pool = bench.put_pool(Terms(vaults=(U64_MAX, 10**12), protocol_fees=owes))
+    swap = bench.swap(address, pool, 0, 10**13)
+    assert bench.send(swap.exact_in(10**13, 0)).error == 6006
+    assert bench.pool(address).protocol_fees == owes
 
 
 @pytest.mark.parametrize("by_input", [True, False])
