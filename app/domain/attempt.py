@@ -51,7 +51,7 @@ ATTEMPT_MOVES: Final[Mapping[AttemptStatus, frozenset[AttemptStatus]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A method of the plan and how long it may hold the bytes unlanded before the next one gets them."""
+    """A method of the plan, and how long it may hold the bytes before the next one gets them."""
 
     method: str
     patience_ms: int
@@ -59,7 +59,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class LanePlan:
-    """The ordered methods of an attempt; kept with it, so that a restart goes on with the same plan."""
+    """The ordered methods of an attempt; kept with it, so that a restart follows the same plan."""
 
     lanes: tuple[Lane, ...]
 
@@ -116,8 +116,8 @@ class Submission:
 class StoredAttempt:
     """An attempt that the database holds: the only thing an executor accepts.
 
-    Only the store constructs it (a house law checks that), after the transaction that holds the bytes
-    has been committed.
+    Only the store constructs it (a house law checks that), after the transaction that holds the
+    bytes has been committed.
     """
 
     attempt_id: str
@@ -148,3 +148,7 @@ class StoredAttempt:
         """The method that a landing is credited to: the first that accepted the bytes."""
         accepted = (s.method for s in self.submissions if s.outcome is ReplyOutcome.ACCEPTED)
         return next(accepted, None)
+
+    def is_proved_dead(self, proof: Proof) -> bool:
+        """Tell whether a proof covers these very bytes: their last height, their blockhash's age."""
+        return proof.proves_dead(self.last_valid_block_height, self.signed.blockhash.slot)

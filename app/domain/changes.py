@@ -39,7 +39,7 @@ class AttemptUpdate(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One step of an order: the fields it sets, the submissions it adds, and the event that tells it."""
+    """One step of an order: the fields it sets, the pushes it adds, the event that tells it."""
 
     kind: EventKind
     at_us: int
@@ -51,14 +51,32 @@ class Change:
 
 
 def apply(view: OrderView, change: Change) -> OrderView:
-    """Give the order as it is after a change; raises IllegalMoveError for what the tables forbid."""
+    """Give the order as it is after a change.
+
+    Raises IllegalMoveError for a move that the tables forbid, and for an outcome in which order and
+    attempts contradict each other.
+    """
     if "status" in change.order:
         view.order.status.to(change.order["status"])
-    order = replace(view.order, **change.order)
-    if change.number is None:
-        return OrderView(order, view.attempts)
-    attempts = tuple(_changed(a, change) if a.number == change.number else a for a in view.attempts)
-    return OrderView(order, attempts)
+    attempts = view.attempts
+    if change.number is not None:
+        if all(attempt.number != change.number for attempt in attempts):
+            raise IllegalMoveError(f"order {view.order.order_id} has no attempt {change.number}")
+        attempts = tuple(_changed(a, change) if a.number == change.number else a for a in attempts)
+    return _consistent(OrderView(replace(view.order, **change.order), attempts))
+
+
+def _consistent(view: OrderView) -> OrderView:
+    """Hold what must be true of every order: filled is landed, alive is submitted, one at most."""
+    status = view.order.status
+    standing = [attempt.status for attempt in view.attempts if not attempt.status.dead]
+    allowed = {
+        OrderStatus.SUBMITTED: ([], [AttemptStatus.SIGNED], [AttemptStatus.SUBMITTED]),
+        OrderStatus.FILLED: ([AttemptStatus.LANDED],),
+    }
+    if standing not in allowed.get(status, ([],)):
+        raise IllegalMoveError(f"order {view.order.order_id} {status} with attempts {standing}")
+    return view
 
 
 def _changed(attempt: StoredAttempt, change: Change) -> StoredAttempt:
@@ -69,8 +87,8 @@ def _changed(attempt: StoredAttempt, change: Change) -> StoredAttempt:
 
 
 def requeued(view: OrderView, *, at_us: int, next_us: int, code: ReasonCode, reason: str) -> Change:
-    """Go back to the queue until `next_us`: nothing was signed in this pass, nothing is alive."""
-    _nothing_alive(view)
+    """Go back to the queue until `next_us`; raises IllegalMoveError unless every attempt is dead."""
+    _all_dead(view)
     tries = view.order.tries + 1
     order = OrderUpdate(
         status=OrderStatus.QUEUED,
@@ -92,8 +110,10 @@ def ended(
     reason: str,
     program_error: ProgramError | None = None,
 ) -> Change:
-    """End an order without a fill: only with nothing alive."""
-    _nothing_alive(view)
+    """End an order without a fill; raises IllegalMoveError when it is filled or may yet be."""
+    _all_dead(view)
+    if status is OrderStatus.FILLED or not status.final:
+        raise IllegalMoveError(f"{status} is no end without a fill")
     error = program_error.document() if program_error is not None else None
     order = OrderUpdate(
         status=status,
@@ -171,7 +191,7 @@ def filled(attempt: StoredAttempt, fill: Fill, *, at_us: int) -> Change:
 
 
 def finalized(attempt: StoredAttempt, *, slot: int, at_us: int) -> Change:
-    """The block of the fill is finalized; its slot is kept again, since a fork may have moved it."""
+    """The fill's block is finalized; its slot is kept again, since a fork may have moved it."""
     return Change(
         kind=EventKind.FINALIZED,
         at_us=at_us,
@@ -190,7 +210,15 @@ def fill_reverted(
     error: ProgramError | None = None,
     slot: int | None = None,
 ) -> Change:
-    """A fork undid the fill, proved at finalized: absent for ever, or failed. Never retried by itself."""
+    """A fork undid the fill, known at finalized: the order fails and is never retried by itself.
+
+    Either a proof that the transaction is gone for good, or the error it failed with and its slot;
+    raises IllegalMoveError without either, and for an attempt that did not land.
+    """
+    if attempt.status is not AttemptStatus.LANDED:
+        raise IllegalMoveError(f"attempt {attempt.attempt_id} did not land: no fill to undo")
+    if error is None:
+        _proved(attempt, proof)
     status = AttemptStatus.EXPIRED if error is None else AttemptStatus.FAILED
     reason = "the fill was undone by a fork"
     order = OrderUpdate(
@@ -199,6 +227,7 @@ def fill_reverted(
         reason=reason,
         ended_at_us=at_us,
         fill=None,
+        filled_at_us=None,
     )
     document = error.document() if error is not None else None
     return Change(
@@ -238,14 +267,18 @@ def attempt_failed(attempt: StoredAttempt, error: ProgramError, *, slot: int, at
             "slot": slot,
             "error": document,
         },
-        order=OrderUpdate(in_doubt_since_us=None, tries=0),
+        order=OrderUpdate(in_doubt_since_us=None, landed_failed_at_us=None, tries=0),
         number=attempt.number,
         attempt=AttemptUpdate(status=AttemptStatus.FAILED, landed_slot=slot, error=document),
     )
 
 
 def attempt_expired(attempt: StoredAttempt, proof: Proof, *, at_us: int) -> Change:
-    """The attempt is proved never to land: it is dead."""
+    """The attempt is proved never to land: it is dead.
+
+    Raises IllegalMoveError when the proof does not cover the attempt's bytes.
+    """
+    _proved(attempt, proof)
     return Change(
         kind=EventKind.EXPIRED,
         at_us=at_us,
@@ -261,7 +294,7 @@ def attempt_expired(attempt: StoredAttempt, proof: Proof, *, at_us: int) -> Chan
 
 
 def in_doubt(attempt: StoredAttempt, *, at_us: int, why: str) -> Change:
-    """The attempt is past its life with neither landing nor proof: the order stays submitted, in doubt."""
+    """The attempt is past its life with neither landing nor proof: the order stays submitted."""
     return Change(
         kind=EventKind.IN_DOUBT,
         at_us=at_us,
@@ -286,6 +319,11 @@ def proof_document(proof: Proof | None) -> list[dict[str, object]] | None:
     ]
 
 
-def _nothing_alive(view: OrderView) -> None:
-    if view.live_attempt is not None:
-        raise IllegalMoveError(f"order {view.order.order_id} has a live attempt")
+def _all_dead(view: OrderView) -> None:
+    if view.dead_attempts < len(view.attempts):
+        raise IllegalMoveError(f"order {view.order.order_id} has an attempt that is not dead")
+
+
+def _proved(attempt: StoredAttempt, proof: Proof | None) -> None:
+    if proof is None or not attempt.is_proved_dead(proof):
+        raise IllegalMoveError(f"attempt {attempt.attempt_id} is not proved dead")

@@ -39,6 +39,7 @@ class ReasonCode(StrEnum):
     DATABASE_BUSY = "DATABASE_BUSY"
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
     SHUTTING_DOWN = "SHUTTING_DOWN"
+    NOT_READY = "NOT_READY"
     TOO_MANY_STREAMS = "TOO_MANY_STREAMS"
     INTERNAL = "INTERNAL"
     # an order ended, waits, or an attempt died
@@ -83,7 +84,7 @@ class SignalError(Synergy7Error):
 
 
 class IntakeError(Synergy7Error):
-    """A valid signal was not taken in (keys, a full queue, storage); `retryable` says if later helps."""
+    """A valid signal was not taken in (keys, full queue, storage); `retryable`: later may help."""
 
     def __init__(
         self, code: ReasonCode, what: str, *, todo: str = "", retryable: bool = False
@@ -98,8 +99,19 @@ class RefusedError(Synergy7Error):
 
 
 class TransientError(Synergy7Error):
-    """Something passing stands in the way before signing: the order backs off until its deadline."""
+    """Something passing stands in the way of signing: the order backs off until its deadline."""
 
 
 class IllegalMoveError(Exception):
     """A status move that the transition table does not know: a defect, never an input."""
+
+
+class StartupError(Exception):
+    """The service cannot start as it is configured; one line says why and what to do."""
+
+    def __init__(self, code: str, what: str, todo: str) -> None:
+        """Keep the parts; `str()` is `CODE: what; what to do`."""
+        super().__init__(f"{code}: {what}; {todo}")
+        self.code = code
+        self.what = what
+        self.todo = todo

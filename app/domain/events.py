@@ -1,8 +1,8 @@
-"""The audit trail: what is told of every transition, submission and refusal, and how it is chained."""
+"""The audit trail: what is told of transitions, submissions and refusals, and how it is chained."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -34,7 +34,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One entry of the trail. `seq` counts within the order from 1; `position` and `hash` come by sealing."""
+    """One entry of the trail; `seq` counts within the order from 1, sealing gives the last two."""
 
     order_id: str
     seq: int
@@ -45,19 +45,25 @@ class Event:
     hash: str | None = None
 
     def digest(self) -> str:
-        """Hash what the event says, in hex: SHA-256 of its canonical JSON."""
+        """Hash what the event says, in hex: SHA-256 of its canonical JSON.
+
+        That is the array of order id, seq, at_us, kind and data: ASCII, keys sorted, no spaces.
+        """
         parts = [self.order_id, self.seq, self.at_us, self.kind, dict(self.data)]
-        text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def chain_hash(previous: str, position: int, digest: str) -> str:
-    """Give the hash of a sealed event: SHA-256 over the hash before it, its position and its digest."""
+    """Hash a sealed event, in hex: SHA-256 over `previous:position:digest`."""
     return hashlib.sha256(f"{previous}:{position}:{digest}".encode()).hexdigest()
 
 
-def verify_chain(events: "list[Event]", previous: str = GENESIS_HASH) -> int | None:
-    """Give the position of the first event that does not continue the chain, or None when all do."""
+def verify_chain(events: Iterable[Event], previous: str = GENESIS_HASH) -> int | None:
+    """Give the position of the first event that does not continue the chain, or None when all do.
+
+    `previous` is the hash before the first of them. Only a later hash shows that the end is cut.
+    """
     expected: int | None = None
     for event in events:
         position = event.position

@@ -34,7 +34,7 @@ class PoolRef:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """`BASE-QUOTE` with its tokens, pools and the smallest sizes worth a transaction (base units)."""
+    """`BASE-QUOTE` with its tokens, its pools and the least sizes it takes (base units)."""
 
     name: str
     base: Token

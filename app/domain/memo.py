@@ -1,10 +1,14 @@
 """The memo that every transaction carries: it tells orders and attempts apart on the chain."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 PREFIX = "synergy7"
 CLIENT_HASH_DIGITS = 16
+_MEMO = re.compile(
+    rf"{PREFIX}:([\w-]+)/([1-9]\d{{0,8}})/([0-9a-f]{{{CLIENT_HASH_DIGITS}}})", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +30,6 @@ def client_hash(account: str, client_key: str) -> str:
 
 
 def parse_memo(text: str) -> Memo | None:
-    """Read a memo of ours; None for any other text."""
-    prefix, _, rest = text.partition(":")
-    parts = rest.split("/")
-    if (
-        prefix != PREFIX
-        or len(parts) != len(("order", "number", "hash"))
-        or not parts[1].isdecimal()
-    ):
-        return None
-    return Memo(parts[0], int(parts[1]), parts[2])
+    """Read a memo exactly as we write it; None for any other text, which anyone may write."""
+    match = _MEMO.fullmatch(text)
+    return Memo(match[1], int(match[2]), match[3]) if match else None

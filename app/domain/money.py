@@ -1,35 +1,48 @@
 """Amounts: integers in base units inside, decimal strings outside, never floats."""
 
-from decimal import Context, Decimal, localcontext
+from decimal import (
+    MAX_EMAX,
+    MIN_EMIN,
+    Context,
+    Decimal,
+    Inexact,
+    InvalidOperation,
+    localcontext,
+)
 
 BASE_UNITS_MAX = 2**63 - 1
 """Largest amount kept, in base units: what a signed 64-bit database column holds."""
 
-_EXACT = Context(prec=80)
-"""Enough digits that a product of two 64-bit amounts and a price of 18 decimals is exact."""
+_EXACT = Context(prec=80, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact, InvalidOperation])
+"""Raises rather than rounds; 80 digits are more than any amount or price that is let in has."""
 
 
 def to_base_units(amount: Decimal, decimals: int) -> int | None:
-    """Give `amount` (whole tokens) in base units, or None when it has more than `decimals` places."""
+    """Give a finite `amount` (whole tokens) in base units, or None with more than `decimals` places.
+
+    Raises decimal.InvalidOperation when that has more than 80 digits.
+    """
     with localcontext(_EXACT):
-        scaled = amount.scaleb(decimals)
-        if scaled != scaled.to_integral_value():
+        try:
+            return int(amount.scaleb(decimals).quantize(Decimal(1)))
+        except Inexact:
             return None
-        return int(scaled)
 
 
 def from_base_units(amount: int, decimals: int) -> Decimal:
-    """Give base units as whole tokens, exactly."""
+    """Give base units (at most 80 digits) as whole tokens, exactly."""
     with localcontext(_EXACT):
         return Decimal(amount).scaleb(-decimals)
 
 
 def decimal_string(value: Decimal) -> str:
-    """Write a decimal without exponent and without trailing zeros: `0.1`, `180`, `0`."""
-    with localcontext(_EXACT):
-        if value == 0:
-            return "0"
-        text = format(value, "f")
+    """Write a finite decimal without exponent and without trailing zeros: `0.1`, `180`, `0`.
+
+    The caller bounds the exponent: 1E+1000000 is a million digits long.
+    """
+    if value == 0:
+        return "0"
+    text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -39,5 +52,5 @@ def amount_string(amount: int, decimals: int) -> str:
 
 
 def ceil_div(numerator: int, denominator: int) -> int:
-    """Divide and round up (both positive or zero numerator)."""
+    """Divide and round up; the denominator is above zero."""
     return -(-numerator // denominator)

@@ -52,7 +52,7 @@ FINAL_STATUSES: Final = frozenset({_S.FILLED, _S.FAILED, _S.EXPIRED, _S.CANCELED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:
-    """What the chain did, in base units and lamports; `venue_fee` is in base units of the input token."""
+    """What the chain did, in base units and lamports; `venue_fee` is in the input token."""
 
     base_amount: int
     quote_amount: int
@@ -65,7 +65,7 @@ class Fill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
-    """A signal about to be accepted; the store makes the order of it, or finds the one it repeats."""
+    """A signal about to be accepted: the store makes an order of it, or finds the one it repeats."""
 
     order_id: str
     account: str

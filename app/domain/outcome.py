@@ -74,8 +74,8 @@ class Heights:
 class Evidence:
     """One endpoint's proof that a signature can never land any more; kept with the attempt.
 
-    Expiry was read first (`height` at finalized `slot`), the status second (`context_slot` >= `slot`,
-    absent with history search), from an endpoint whose history reaches back to `ledger_slot_min`.
+    Expiry was read first (`height` at finalized `slot`), the status second (absent with history
+    search, at `context_slot`), from an endpoint whose history reaches back to `ledger_slot_min`.
     """
 
     endpoint: str
@@ -84,12 +84,26 @@ class Evidence:
     context_slot: int
     ledger_slot_min: int
 
+    def proves_dead(self, last_valid_block_height: int, blockhash_slot: int) -> bool:
+        """Tell whether bytes with this last height, on a blockhash read at this slot, are dead."""
+        return (
+            self.height > last_valid_block_height
+            and self.context_slot >= self.slot
+            and self.ledger_slot_min <= blockhash_slot
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
     """The evidence of all endpoints that had to agree."""
 
     evidence: tuple[Evidence, ...]
+
+    def proves_dead(self, last_valid_block_height: int, blockhash_slot: int) -> bool:
+        """Tell whether there is evidence, and all of it proves the bytes dead."""
+        return bool(self.evidence) and all(
+            one.proves_dead(last_valid_block_height, blockhash_slot) for one in self.evidence
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +140,20 @@ def verdict(
 ) -> Verdict:
     """Judge a live attempt.
 
-    `heights` is what was read before `status` (None: unreadable); `overdue` says that the configured
-    transaction timeout has passed, which counts only while heights are unreadable. A proof counts only
-    while nobody has seen the transaction.
+    `heights` is what was read before `status` (None: unreadable); `overdue` says that the
+    configured transaction timeout has passed, which counts only while heights are unreadable. What
+    is seen at `processed` only settles nothing, and keeps a proof from counting.
     """
     if isinstance(status, Seen):
-        return _seen(status)
-    if proof is not None:
+        if status.commitment is not Commitment.PROCESSED:
+            return _landed(status)
+    elif proof is not None:
         return Verdict.EXPIRED
     past = overdue if heights is None else heights.block_height > last_valid_block_height
     return Verdict.IN_DOUBT if past else Verdict.WAIT
 
 
-def _seen(status: Seen) -> Verdict:
-    if status.commitment is Commitment.PROCESSED:
-        return Verdict.WAIT
+def _landed(status: Seen) -> Verdict:
     if status.error is None:
         return Verdict.LANDED
     finalized = status.commitment is Commitment.FINALIZED
@@ -149,7 +162,7 @@ def _seen(status: Seen) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class ProgramError:
-    """A decoded failure of a transaction: the stable name, words, and the raw value as the chain gave it."""
+    """A decoded failure of a transaction: its stable name, words, and the chain's raw value."""
 
     name: str
     words: str

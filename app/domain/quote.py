@@ -1,14 +1,21 @@
 """Quotes and the bound that is signed on chain."""
 
+import math
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, localcontext
+from decimal import Decimal
+from fractions import Fraction
 
 from app.domain.errors import ReasonCode, RefusedError
 from app.domain.market import Market, PoolRef
+from app.domain.money import BASE_UNITS_MAX, ceil_div, from_base_units
 from app.domain.signal import Action, Signal
 
 BPS = 10_000
 """Basis points in one."""
+PRICE_PLACES = 18
+"""Decimal places of an average price that is told."""
+SLIPPAGE_PLACES = 2
+"""Decimal places of a slippage in basis points that is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,68 +49,76 @@ class Limit:
 
 
 def intent_of(signal: Signal) -> SwapIntent:
-    """Say which swap a signal asks for: SELL swaps base to quote, the posted size is the fixed side."""
+    """Say which swap a signal asks for: SELL swaps base to quote, the posted size is fixed."""
     sell = signal.action is Action.SELL
     if signal.size is not None:
         return SwapIntent(base_to_quote=sell, exact_in=sell, amount=signal.size)
-    return SwapIntent(base_to_quote=sell, exact_in=not sell, amount=signal.quote_size or 0)
+    assert signal.quote_size is not None
+    return SwapIntent(base_to_quote=sell, exact_in=not sell, amount=signal.quote_size)
 
 
 def price_bound(signal: Signal, market: Market) -> int | None:
-    """Give the worst other-side amount that the signal's price and slippage allow, or None without price.
+    """Give the worst other-side amount that the signal's price and slippage s allow (base units).
 
     SELL: quote received per base >= price x (1 - s). BUY: quote paid per base <= price x (1 + s).
-    Rounded to the safe side: what is received up, what is paid down.
+    Rounded to the safe side: what is received up, what is paid down. None without a price.
     """
     if signal.price is None:
         return None
     intent = intent_of(signal)
-    sell = intent.base_to_quote
-    with localcontext(Context(prec=80)):
-        factor = Decimal(BPS - signal.max_slippage_bps if sell else BPS + signal.max_slippage_bps)
-        shift = market.quote.decimals - market.base.decimals
-        price = (signal.price * factor / BPS).scaleb(shift)  # quote base units per base unit
-        fixed = Decimal(intent.amount)
-        value = fixed * price if signal.size is not None else fixed / price
-        rounding = ROUND_CEILING if intent.exact_in else ROUND_FLOOR
-        return int(value.to_integral_value(rounding=rounding))
+    slippage = -signal.max_slippage_bps if intent.base_to_quote else signal.max_slippage_bps
+    shift = Fraction(10) ** (market.quote.decimals - market.base.decimals)
+    price = Fraction(signal.price) * Fraction(BPS + slippage, BPS) * shift  # in base units
+    other = intent.amount * price if signal.size is not None else intent.amount / price
+    return math.ceil(other) if intent.exact_in else math.floor(other)
+
+
+def quote_bound(signal: Signal, quote: Quote) -> int:
+    """Give the worst other-side amount that the quote and the signal's slippage s allow.
+
+    Exact-in: received >= quoted x (1 - s), rounded up, never zero. Exact-out: paid <= quoted x
+    (1 + s), rounded down, within what is kept.
+    """
+    slippage = signal.max_slippage_bps
+    if quote.intent.exact_in:
+        return max(ceil_div(quote.amount_out * (BPS - slippage), BPS), 1)
+    return min(quote.amount_in * (BPS + slippage) // BPS, BASE_UNITS_MAX)
 
 
 def limit_of(signal: Signal, market: Market, quote: Quote) -> Limit:
     """Give the tighter of the price bound and the quote's slippage bound.
 
-    Raises RefusedError(PRICE_LIMIT) when the quote itself is outside the price bound: a signal is no
-    resting order.
+    Raises RefusedError: PRICE_LIMIT when the quote itself is outside the price bound (a signal is
+    no resting order), SIZE_TOO_LARGE when a side of it is beyond what is kept.
     """
+    intent = intent_of(signal)
+    assert quote.intent == intent, "the quote is for another swap"
+    if max(quote.amount_in, quote.amount_out) > BASE_UNITS_MAX:
+        what = "the swap's other side is too large to be expressed"
+        raise RefusedError(ReasonCode.SIZE_TOO_LARGE, what, todo="post a smaller size")
+    bound = quote_bound(signal, quote)
     by_price = price_bound(signal, market)
-    slippage = signal.max_slippage_bps
-    if quote.intent.exact_in:
-        by_quote = quote.amount_out * (BPS - slippage) // BPS
-        bound = by_quote if by_price is None else max(by_quote, by_price)
-        outside = bound > quote.amount_out
-    else:
-        by_quote = quote.amount_in * (BPS + slippage) // BPS
-        bound = by_quote if by_price is None else min(by_quote, by_price)
-        outside = bound < quote.amount_in
+    if by_price is None:
+        return Limit(intent.exact_in, bound)
+    outside = by_price > quote.amount_out if intent.exact_in else by_price < quote.amount_in
     if outside:
         what = "the market's price is outside the signal's price and slippage"
         raise RefusedError(ReasonCode.PRICE_LIMIT, what, todo="post a signal with a current price")
-    return Limit(
-        exact_in=quote.intent.exact_in, bound=max(bound, 1) if quote.intent.exact_in else bound
-    )
+    return Limit(intent.exact_in, max(bound, by_price) if intent.exact_in else min(bound, by_price))
 
 
 def average_price(base_amount: int, quote_amount: int, market: Market) -> Decimal:
-    """Give quote per base in whole tokens, to 12 significant places beyond the quote's decimals."""
-    with localcontext(Context(prec=40)):
-        ratio = Decimal(quote_amount) / Decimal(base_amount)
-        return ratio.scaleb(market.base.decimals - market.quote.decimals).quantize(
-            Decimal(1).scaleb(-18)
-        )
+    """Give quote per base in whole tokens, to 18 places; `base_amount` is above zero."""
+    shift = Fraction(10) ** (market.base.decimals - market.quote.decimals)
+    return _rounded(Fraction(quote_amount, base_amount) * shift, PRICE_PLACES)
 
 
 def slippage_bps(average: Decimal, price: Decimal, action: Action) -> Decimal:
-    """Give how much worse than the signal's price the fill was, in basis points (negative: better)."""
-    with localcontext(Context(prec=40)):
-        worse = price - average if action is Action.SELL else average - price
-        return (worse / price * BPS).quantize(Decimal("0.01"))
+    """Give how much worse than `price` the fill was, in basis points to 2 places (negative: better)."""
+    worse = Fraction(average) - Fraction(price)
+    bps = worse / Fraction(price) * BPS
+    return _rounded(-bps if action is Action.SELL else bps, SLIPPAGE_PLACES)
+
+
+def _rounded(value: Fraction, places: int) -> Decimal:
+    return from_base_units(round(value * 10**places), places)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.domain.errors import ReasonCode
+from app.domain.errors import IllegalMoveError, ReasonCode
 from app.domain.order import OrderStatus, OrderView
 
 BACKOFF_DOUBLINGS_MAX = 3
@@ -42,30 +42,52 @@ NextStep = Prepare | Watch | End
 
 
 def next_step(view: OrderView, now_us: int, policy: RetryPolicy) -> NextStep:
-    """Decide what an unfinished order needs, from what is stored alone."""
+    """Decide what an order needs, from what is stored alone.
+
+    Raises IllegalMoveError for an order that has ended without a fill: it needs nothing.
+    """
     order = view.order
-    if view.live_attempt is not None:
+    if any(not attempt.status.dead for attempt in view.attempts):
         return Watch()
+    if order.status.final:
+        raise IllegalMoveError(f"order {order.order_id} has ended as {order.status}")
     if order.cancel_requested_at_us is not None:
         return End(OrderStatus.CANCELED, ReasonCode.CANCEL_REQUESTED, "canceled as requested")
     if now_us >= order.deadline_us:
         return out_of_time(view)
     if view.dead_attempts > policy.max_retries:
-        what = f"{view.dead_attempts} attempts are proved dead"
+        what = _with_trouble(view, f"{view.dead_attempts} attempts are proved dead")
         return End(OrderStatus.FAILED, ReasonCode.RETRIES_EXHAUSTED, what)
     return Prepare(number=len(view.attempts) + 1)
 
 
 def out_of_time(view: OrderView) -> End:
-    """Say how an order ends whose deadline passed with nothing alive."""
-    signal = view.order.signal
-    base = signal.signal_time_us or view.order.accepted_at_us
-    stale = signal.valid_for_us is not None and base + signal.valid_for_us <= view.order.deadline_us
-    code = ReasonCode.SIGNAL_STALE if stale else ReasonCode.ORDER_TIMEOUT
-    what = "the signal's valid_for ran out" if stale else "the order's time ran out"
-    if view.order.reason:
-        what += f" (last trouble: {view.order.reason})"
-    return End(OrderStatus.EXPIRED, code, what)
+    """Say how an order ends whose deadline passed with nothing alive.
+
+    SIGNAL_STALE when the signal's own `valid_for` set that deadline, else ORDER_TIMEOUT.
+    """
+    order = view.order
+    until = valid_until(
+        order.accepted_at_us, order.signal.signal_time_us, order.signal.valid_for_us
+    )
+    if until is not None and until <= order.deadline_us:
+        code, what = ReasonCode.SIGNAL_STALE, "the signal's valid_for ran out"
+    else:
+        code, what = ReasonCode.ORDER_TIMEOUT, "the order's time ran out"
+    return End(OrderStatus.EXPIRED, code, _with_trouble(view, what))
+
+
+def _with_trouble(view: OrderView, what: str) -> str:
+    return f"{what} (last trouble: {view.order.reason})" if view.order.reason else what
+
+
+def valid_until(
+    accepted_at_us: int, signal_time_us: int | None, valid_for_us: int | None
+) -> int | None:
+    """Give the time at which the signal says it is stale, counted from its own time if it has one."""
+    if valid_for_us is None:
+        return None
+    return (accepted_at_us if signal_time_us is None else signal_time_us) + valid_for_us
 
 
 def deadline(
@@ -73,10 +95,8 @@ def deadline(
 ) -> int:
     """Give the time after which nothing is signed or pushed any more."""
     latest = accepted_at_us + order_timeout_us
-    if valid_for_us is None:
-        return latest
-    base = accepted_at_us if signal_time_us is None else signal_time_us
-    return min(latest, base + valid_for_us)
+    until = valid_until(accepted_at_us, signal_time_us, valid_for_us)
+    return latest if until is None else min(latest, until)
 
 
 def backoff_us(policy: RetryPolicy, failures: int, jitter: int) -> int:
@@ -85,5 +105,5 @@ def backoff_us(policy: RetryPolicy, failures: int, jitter: int) -> int:
     `jitter` is a random whole number from 0 to 1,000.
     """
     doublings = min(max(failures - 1, 0), BACKOFF_DOUBLINGS_MAX)
-    delay = policy.retry_delay_us * 2**doublings
+    delay = policy.retry_delay_us << doublings
     return delay + delay * jitter // (4 * 1_000)

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 from types import MappingProxyType
 
 from app.domain.errors import ReasonCode, SignalError
 from app.domain.market import Market, Markets
-from app.domain.money import BASE_UNITS_MAX, decimal_string, to_base_units
+from app.domain.money import BASE_UNITS_MAX, amount_string, decimal_string, to_base_units
 
 PRIORITY_MAX = 9
 PRIORITY_DEFAULT = 5
@@ -19,16 +22,24 @@ SLIPPAGE_BPS_MAX = 9_999
 TEXT_LENGTH_MAX = 128
 """Characters in client_order_id, strategy and idempotency keys."""
 METADATA_BYTES_MAX = 4_096
+"""As compact JSON in UTF-8."""
 METADATA_DEPTH_MAX = 8
+"""Objects and lists within each other."""
 VALID_FOR_SECONDS_MAX = 86_400
 AHEAD_SECONDS_MAX = 30
 """How far `signal_time` may lie ahead of the service's clock (clock skew of a bot)."""
-PRICE_MAX = Decimal(10) ** 15
+PRICE_MAX = Decimal("1E+15")
+PRICE_MIN = Decimal("1E-30")
 NUMBER_DIGITS_MAX = 60
-"""Digits and places a posted number may have: bounds the work a hostile exponent can cause."""
+"""Digits, and zeros before them, that a posted number may have: hostile exponents cost nothing."""
 US = 1_000_000
 """Microseconds in a second; every time inside is UTC microseconds since 1970."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+)
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""NUL, which PostgreSQL keeps in no text, and lone surrogates, which UTF-8 cannot write."""
 
 
 class Action(StrEnum):
@@ -40,7 +51,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """A valid signal with the defaults applied. Exactly one of `size`, `quote_size` (base units)."""
+    """A valid signal with the defaults applied; exactly one of the sizes is set (base units)."""
 
     action: Action
     market: str
@@ -57,6 +68,11 @@ class Signal:
     allow_public_fallback: bool = True
     max_slippage_bps: int = 50
     metadata: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        """Refuse, with ValueError, what no swap can be made of."""
+        if (self.size is None) == (self.quote_size is None):
+            raise ValueError("a signal has either size or quote_size")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +100,7 @@ def parse_signal(body: object, rules: SignalRules, now_us: int) -> ParsedSignal:
     """
     if not isinstance(body, Mapping):
         raise SignalError(ReasonCode.BODY_NOT_OBJECT, "the body is not a JSON object")
-    unknown = [key for key in body if key not in _READERS]
-    if unknown:
+    if any(key not in _READERS for key in body):
         known = ", ".join(_READERS)
         raise SignalError(
             ReasonCode.UNKNOWN_FIELD, "a field is not known", todo=f"use only: {known}"
@@ -102,13 +117,14 @@ def parse_signal(body: object, rules: SignalRules, now_us: int) -> ParsedSignal:
 
 
 def fingerprint(values: Mapping[str, object]) -> str:
-    """Hash the explicit values of a signal: equal for equal meaning (0.10 and 0.1), in hex."""
+    """Hash the explicit values of a signal, in hex: equal for equal meaning (0.10 and 0.1)."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _plain(value: object) -> object:
-    return decimal_string(value) if isinstance(value, Decimal) else str(value)
+def _plain(value: Decimal | Mapping[str, object]) -> object:
+    """Say what JSON has no word for in its words."""
+    return decimal_string(value) if isinstance(value, Decimal) else dict(value)
 
 
 def _with_defaults(values: Mapping[str, object], rules: SignalRules) -> Signal:
@@ -118,9 +134,14 @@ def _with_defaults(values: Mapping[str, object], rules: SignalRules) -> Signal:
     }
     confidence = values.get("confidence")
     if isinstance(confidence, Decimal):
-        defaults["priority"] = int((confidence * PRIORITY_MAX).quantize(Decimal(1), ROUND_HALF_UP))
+        defaults["priority"] = priority_of(confidence)
     renamed = {_RENAMED.get(key, key): value for key, value in values.items()}
     return Signal(**{**defaults, **renamed})  # type: ignore[arg-type]
+
+
+def priority_of(confidence: Decimal) -> int:
+    """Give the priority of a signal that names none: 9 x confidence, halves rounded up."""
+    return math.floor(Fraction(confidence) * PRIORITY_MAX + Fraction(1, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +176,10 @@ def _action(_reading: _Reading, key: str, value: object) -> Action:
 
 
 def _decimal(key: str, value: object) -> Decimal:
-    """Read a JSON number, or a decimal string of plain digits; refuses bool, NaN, infinities."""
+    """Read a JSON number, or a string of plain digits, of bounded length.
+
+    Refuses bool, NaN and infinities. Zero comes back without its exponent, which has no bound.
+    """
     if isinstance(value, str) and not _is_plain_decimal(value):
         raise _error(ReasonCode.INVALID_NUMBER, key, "is no decimal number", 'write 0.1 or "0.1"')
     if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
@@ -165,9 +189,9 @@ def _decimal(key: str, value: object) -> Decimal:
     number = Decimal(value)
     if not number.is_finite():
         raise _error(ReasonCode.INVALID_NUMBER, key, "is not a finite number")
-    if number.adjusted() > NUMBER_DIGITS_MAX or len(number.as_tuple().digits) > NUMBER_DIGITS_MAX:
+    if len(number.as_tuple().digits) > NUMBER_DIGITS_MAX:
         raise _error(ReasonCode.INVALID_NUMBER, key, "has too many digits")
-    return number
+    return number or Decimal(0)
 
 
 def _is_plain_decimal(text: str) -> bool:
@@ -187,29 +211,23 @@ def _size(reading: _Reading, key: str, value: object) -> int:
     least = reading.market.base_size_min if base else reading.market.quote_size_min
     if number <= 0:
         raise _error(ReasonCode.SIZE_NOT_POSITIVE, key, "is not above zero")
-    if number.adjusted() < -NUMBER_DIGITS_MAX:
-        raise _error(ReasonCode.SIZE_TOO_PRECISE, key, _places(token.symbol, token.decimals))
-    if number.adjusted() > len(str(BASE_UNITS_MAX)):
+    if number > BASE_UNITS_MAX:  # in whole tokens: bounds the exponent before it is scaled
         raise _error(ReasonCode.SIZE_TOO_LARGE, key, "is too large to be expressed")
     amount = to_base_units(number, token.decimals)
     if amount is None:
-        raise _error(ReasonCode.SIZE_TOO_PRECISE, key, _places(token.symbol, token.decimals))
+        what = f"has more than the {token.decimals} decimals that {token.symbol} has"
+        raise _error(ReasonCode.SIZE_TOO_PRECISE, key, what)
     if amount > BASE_UNITS_MAX:
         raise _error(ReasonCode.SIZE_TOO_LARGE, key, "is too large to be expressed")
     if amount < least:
-        smallest = decimal_string(Decimal(least).scaleb(-token.decimals))
-        todo = f"post at least {smallest} {token.symbol}"
+        todo = f"post at least {amount_string(least, token.decimals)} {token.symbol}"
         raise _error(ReasonCode.SIZE_TOO_SMALL, key, "is below the market's minimum", todo)
     return amount
 
 
-def _places(symbol: str, decimals: int) -> str:
-    return f"has more than the {decimals} decimals that {symbol} has"
-
-
 def _price(_reading: _Reading, key: str, value: object) -> Decimal:
     number = _decimal(key, value)
-    if number <= 0 or number > PRICE_MAX or number.adjusted() < -NUMBER_DIGITS_MAX // 2:
+    if not PRICE_MIN <= number <= PRICE_MAX:
         raise _error(ReasonCode.PRICE_INVALID, key, "is not above zero or beyond any price")
     return number
 
@@ -218,6 +236,8 @@ def _confidence(_reading: _Reading, key: str, value: object) -> Decimal:
     number = _decimal(key, value)
     if not 0 <= number <= 1:
         raise _error(ReasonCode.INVALID_FIELD, key, "is not between 0 and 1")
+    if number.adjusted() < -NUMBER_DIGITS_MAX:
+        raise _error(ReasonCode.INVALID_NUMBER, key, "has too many digits")
     return number
 
 
@@ -234,10 +254,9 @@ def is_key_text(value: str) -> bool:
 
 
 def _integer(key: str, value: object, low: int, high: int) -> int:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or not low <= value <= high:  # type: ignore[operator]
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise _error(ReasonCode.INVALID_FIELD, key, f"is not a whole number from {low} to {high}")
-    return value  # type: ignore[return-value]
+    return value
 
 
 def _priority(_reading: _Reading, key: str, value: object) -> int:
@@ -253,7 +272,7 @@ def _valid_for(_reading: _Reading, key: str, value: object) -> int:
     if not Decimal("0.001") <= number <= VALID_FOR_SECONDS_MAX:
         what = f"is not from 0.001 to {VALID_FOR_SECONDS_MAX} seconds"
         raise _error(ReasonCode.INVALID_FIELD, key, what)
-    return int(number * US)
+    return math.floor(Fraction(number) * US)
 
 
 def _signal_time(reading: _Reading, key: str, value: object) -> int:
@@ -268,25 +287,28 @@ def _signal_time(reading: _Reading, key: str, value: object) -> int:
 
 
 def parse_time(text: str) -> int | None:
-    """Read an RFC 3339 time with an offset as UTC microseconds; None when it is none."""
+    """Read an RFC 3339 time with an offset as UTC microseconds, rounded down; None for another text.
+
+    A leap second (:60) is none that can be told apart, and refused.
+    """
+    if not _RFC_3339.fullmatch(text):
+        return None
     try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None or len(text) < len("2026-01-31T12:00:00Z"):
-            return None
-        return (moment - _EPOCH) // timedelta(microseconds=1)
+        moment = datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _methods(reading: _Reading, key: str, value: object) -> tuple[str, ...]:
-    names = value if isinstance(value, (list, tuple)) else []
-    if not names or len(set(map(str, names))) != len(names):
-        raise _error(ReasonCode.INVALID_FIELD, key, "is not a list of different method names")
+    names = value if isinstance(value, (list, tuple)) else ()
     if any(not isinstance(name, str) or name not in reading.rules.methods for name in names):
         known = ", ".join(sorted(reading.rules.methods))
         raise _error(
             ReasonCode.UNKNOWN_METHOD, key, "names a method that is not configured", f"use: {known}"
         )
+    if not names or len(set(names)) != len(names):
+        raise _error(ReasonCode.INVALID_FIELD, key, "is not a list of different method names")
     return tuple(names)
 
 
@@ -297,29 +319,42 @@ def _flag(_reading: _Reading, key: str, value: object) -> bool:
 
 
 def _metadata(_reading: _Reading, key: str, value: object) -> Mapping[str, object]:
-    if not isinstance(value, Mapping) or _depth(value) > METADATA_DEPTH_MAX:
-        what = f"is not an object of at most {METADATA_DEPTH_MAX} levels"
+    if not isinstance(value, Mapping) or not _fits(value, METADATA_DEPTH_MAX):
+        what = f"is not an object of storable values in at most {METADATA_DEPTH_MAX} levels"
         raise _error(ReasonCode.INVALID_FIELD, key, what)
-    text = json.dumps(value, default=_plain)
-    if len(text) > METADATA_BYTES_MAX:
-        raise _error(
-            ReasonCode.INVALID_FIELD, key, f"is larger than {METADATA_BYTES_MAX} bytes as JSON"
-        )
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    if len(text.encode()) > METADATA_BYTES_MAX:
+        what = f"is larger than {METADATA_BYTES_MAX} bytes as JSON"
+        raise _error(ReasonCode.INVALID_FIELD, key, what)
     return MappingProxyType(json.loads(text))
 
 
-def _depth(value: object) -> int:
-    """Give the nesting depth, looking no deeper than one level past the limit."""
-    level, depth = [value], 0
-    while level and depth <= METADATA_DEPTH_MAX:
-        depth += 1
-        nested = [item for item in level if isinstance(item, (Mapping, list))]
-        level = [
-            child
-            for item in nested
-            for child in (item.values() if isinstance(item, Mapping) else item)
-        ]
-    return depth
+def _fits(value: object, levels: int) -> bool:
+    """Tell whether metadata may hold a value, with `levels` more objects and lists in it."""
+    match value:
+        case str():
+            return not _UNSTORABLE.search(value)
+        case int():
+            return value.bit_length() <= 4 * NUMBER_DIGITS_MAX
+        case Decimal():
+            return value.is_finite() and _digits(value) <= NUMBER_DIGITS_MAX
+        case list():
+            return levels > 0 and all(_fits(item, levels - 1) for item in value)
+        case Mapping():
+            pairs = value.items()
+            return levels > 0 and all(
+                isinstance(name, str) and _fits(name, 0) and _fits(item, levels - 1)
+                for name, item in pairs
+            )
+        case _:
+            return value is None
+
+
+def _digits(number: Decimal) -> int:
+    """Count the digits of a finite number as it is written out, from the first to the last."""
+    _, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)
+    return max(len(digits), len(digits) + exponent, -exponent)
 
 
 _READERS: Mapping[str, Callable[[_Reading, str, object], object]] = MappingProxyType(
