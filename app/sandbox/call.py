@@ -1,7 +1,8 @@
 """One JSON-RPC call as its method sees it: parameters, the chain, and a node's state of health."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from app.sandbox.chain import HASH_LIFE_BLOCKS, Bank, Commitment, Landed
 from app.sandbox.errors import CONTEXT_NOT_REACHED, NODE_BEHIND, RpcError
@@ -10,6 +11,7 @@ from app.sandbox.params import Config, Params
 from app.sandbox.render import Json
 
 API_VERSION = "4.1.0"
+RANKS: Mapping[Commitment, int] = MappingProxyType({"processed": 0, "confirmed": 1, "finalized": 2})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +54,39 @@ class Call:
             )
         return bank
 
-    def sees(self, landed: Landed, commitment: Commitment) -> bool:
-        """Whether a landed transaction is on the chain at a commitment, for this node."""
-        if landed.slot < self.view.pruned_below:
-            return False
-        return landed.height <= self.node.chain.bank(commitment, self.view.behind).height
+    def horizon(self) -> "Horizon":
+        """Say how far this node sees."""
+        bank, behind = self.node.chain.bank, self.view.behind
+        return Horizon(
+            bank("processed", behind).height,
+            bank("confirmed", behind).height,
+            bank("finalized", behind).height,
+            self.view.pruned_below,
+        )
 
-    def level(self, landed: Landed) -> Commitment:
-        """Give the highest commitment a transaction has reached."""
-        if self.sees(landed, "finalized"):
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """The heights a node has come to, and the first slot it remembers."""
+
+    processed: int
+    confirmed: int
+    finalized: int
+    first_slot: int
+
+    def level(self, landed: Landed) -> Commitment | None:
+        """Give the highest commitment a transaction has reached; None for what is not seen."""
+        height = landed.height
+        if height > self.processed or landed.slot < self.first_slot:
+            return None
+        if height <= self.finalized:
             return "finalized"
-        return "confirmed" if self.sees(landed, "confirmed") else "processed"
+        return "confirmed" if height <= self.confirmed else "processed"
+
+    def sees(self, landed: Landed, commitment: Commitment) -> bool:
+        """Whether a transaction has reached a commitment."""
+        level = self.level(landed)
+        return level is not None and RANKS[level] >= RANKS[commitment]
 
 
 def in_context(bank: Bank, value: object) -> Json:

@@ -6,8 +6,8 @@ from types import MappingProxyType
 
 from solders.pubkey import Pubkey
 
-from app.sandbox.call import Call, Method, in_context
-from app.sandbox.chain import STATUS_SLOTS, Bank, Commitment, Landed
+from app.sandbox.call import Call, Horizon, Method, in_context
+from app.sandbox.chain import STATUS_SLOTS, Commitment, Landed
 from app.sandbox.errors import UNSUPPORTED_VERSION, RpcError, invalid
 from app.sandbox.params import Config, as_signature
 from app.sandbox.render import Json, transaction_json
@@ -28,19 +28,24 @@ def get_signature_statuses(call: Call) -> object:
     bank = call.node.chain.bank("processed", call.view.behind)
     final = call.node.chain.bank("finalized", call.view.behind)
     oldest = 0 if history else final.slot - STATUS_SLOTS
-    return in_context(bank, [_status(call, bank, each, oldest) for each in signatures])
+    horizon = call.horizon()
+    found = [_find(call, each) for each in signatures]
+    shown = [_status(each, horizon) if each and each.slot >= oldest else None for each in found]
+    return in_context(bank, shown)
 
 
-def _status(call: Call, bank: Bank, signature: str, oldest: int) -> Json | None:
-    landed = call.node.chain.landed.get(signature)
-    if landed is None or call.view.hides_statuses or landed.slot < oldest:
+def _find(call: Call, signature: str) -> Landed | None:
+    return None if call.view.hides_statuses else call.node.chain.landed.get(signature)
+
+
+def _status(landed: Landed, horizon: Horizon) -> Json | None:
+    level = horizon.level(landed)
+    if level is None:
         return None
-    if not call.sees(landed, "processed"):
-        return None
-    level = call.level(landed)
+    depth = horizon.processed - landed.height
     return {
         "slot": landed.slot,
-        "confirmations": None if level == "finalized" else bank.height - landed.height,
+        "confirmations": None if level == "finalized" else depth,
         "err": landed.err,
         "status": {"Ok": None} if landed.err is None else {"Err": landed.err},
         "confirmationStatus": level,
@@ -53,8 +58,8 @@ def get_transaction(call: Call) -> object:
     commitment = config.settled()
     encoding = config.choice("encoding", "json", ENCODINGS)
     supported = config.number("maxSupportedTransactionVersion")
-    landed = call.node.chain.landed.get(signature)
-    if landed is None or call.view.hides_statuses or not call.sees(landed, commitment):
+    landed = _find(call, signature)
+    if landed is None or not call.horizon().sees(landed, commitment):
         return None
     details = call.node.history.details(landed)
     if details.transaction.is_versioned and supported is None:
@@ -96,7 +101,8 @@ def get_signatures_for_address(call: Call) -> object:
     if below is None:
         return []
     found = _between(call, address, below, above or 0, commitment)
-    return [_listed(call, each) for each in islice(found, limit)]
+    horizon = call.horizon()
+    return [_listed(each, horizon) for each in islice(found, limit)]
 
 
 def _position(call: Call, config: Config, key: str, default: int) -> int | None:
@@ -110,21 +116,22 @@ def _position(call: Call, config: Config, key: str, default: int) -> int | None:
 def _between(
     call: Call, address: Pubkey, below: int, above: int, commitment: Commitment
 ) -> Iterator[Landed]:
+    horizon = call.horizon()
     for landed in call.node.chain.history_of(address, below):
         if landed.number <= above:
             return
-        if call.sees(landed, commitment):
+        if horizon.sees(landed, commitment):
             yield landed
 
 
-def _listed(call: Call, landed: Landed) -> Json:
+def _listed(landed: Landed, horizon: Horizon) -> Json:
     return {
         "signature": landed.signature,
         "slot": landed.slot,
         "err": landed.err,
         "memo": landed.memo,
         "blockTime": landed.unix_time,
-        "confirmationStatus": call.level(landed),
+        "confirmationStatus": horizon.level(landed),
         "transactionIndex": landed.index,
     }
 

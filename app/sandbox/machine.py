@@ -73,7 +73,7 @@ class Machine:
         genesis.install(self._svm)
         self.holdings = HoldingsIndex()
         for account in genesis.accounts:
-            self.holdings.note(account.address, self.read(account.address))
+            self.holdings.note(account.address, token_account(self.read(account.address)))
         self._decimals: dict[Pubkey, int] = {}
         self._executables: dict[Pubkey, int] = {}
 
@@ -85,7 +85,7 @@ class Machine:
     def write(self, address: Pubkey, account: Account | None) -> None:
         """Overwrite an account, or remove it."""
         self._svm.set_account(address, account or _GONE)
-        self.holdings.note(address, account)
+        self.holdings.note(address, token_account(account))
 
     def set_time(self, slot: int, unix_time: int) -> None:
         """Move the clock that programs read; `unix_time` in seconds."""
@@ -116,8 +116,10 @@ class Machine:
         written -= self._executables.keys()
         result = self._svm.send_transaction(transaction.parsed)
         after = {key: self.read(key) if key in written else before[key] for key in every}
-        for key in written:
-            self.holdings.note(key, after[key])
+        held_before = {key: token_account(account) for key, account in before.items()}
+        held_after = {key: token_account(after[key]) for key in written}
+        for key, holding in held_after.items():
+            self.holdings.note(key, holding)
         return Execution(
             included=_was_charged(result, before[every[0]], after[every[0]]),
             err=_error_of(result),
@@ -126,8 +128,8 @@ class Machine:
             preimages={key: before[key] for key in written},
             pre_balances=[self._lamports(key, before[key]) for key in every],
             post_balances=[self._lamports(key, after[key]) for key in every],
-            pre_tokens=self._token_balances(every, before),
-            post_tokens=self._token_balances(every, after),
+            pre_tokens=self._token_balances(every, held_before),
+            post_tokens=self._token_balances(every, {**held_before, **held_after}),
         )
 
     def simulate(self, transaction: VersionedTransaction) -> Simulation:
@@ -160,11 +162,11 @@ class Machine:
         return account.lamports if account is not None else self._executables.get(key, 0)
 
     def _token_balances(
-        self, keys: list[Pubkey], accounts: dict[Pubkey, Account | None]
+        self, keys: list[Pubkey], held: dict[Pubkey, TokenAccount | None]
     ) -> list[TokenBalance]:
         found = []
         for index, key in enumerate(keys):
-            holding = token_account(accounts[key])
+            holding = held[key]
             decimals = self.decimals(holding.mint) if holding else None
             if holding is not None and decimals is not None:
                 found.append(TokenBalance(index, holding, decimals))

@@ -77,9 +77,8 @@ class HoldingsIndex:
         self._owners: dict[Pubkey, Pubkey] = {}
         self._holdings: dict[Pubkey, dict[Pubkey, None]] = {}
 
-    def note(self, address: Pubkey, account: Account | None) -> None:
-        """Take in an account as it stands now."""
-        holding = token_account(account)
+    def note(self, address: Pubkey, holding: TokenAccount | None) -> None:
+        """Take in what an account holds now; None when it is no token account."""
         before, after = self._owners.get(address), holding.owner if holding else None
         if before == after:
             return

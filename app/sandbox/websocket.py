@@ -182,7 +182,7 @@ class Hub:
         _push(subscription, "signatureNotification", in_context(bank, {"err": landed.err}))
 
     def _reached(self, landed: Landed, commitment: Commitment) -> bool:
-        return Call(self._node, Params([])).sees(landed, commitment)
+        return Call(self._node, Params([])).horizon().sees(landed, commitment)
 
 
 def _push(subscription: Subscription, method: str, result: Json) -> None:
