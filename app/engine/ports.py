@@ -7,6 +7,7 @@ from typing import Protocol
 
 from app.domain.attempt import Blockhash, LanePlan, Signed, StoredAttempt
 from app.domain.changes import Change
+from app.domain.errors import ReasonCode
 from app.domain.events import Event
 from app.domain.order import Fill, NewOrder, Order, OrderStatus, OrderView
 from app.domain.outcome import (
@@ -120,6 +121,10 @@ class LandedTransaction:
 class Chain(Protocol):
     """Reads of the chain. Reads that fail raise TransientError(CHAIN_UNAVAILABLE) unless said otherwise."""
 
+    def ready(self) -> bool:
+        """Tell whether the chain was read recently enough to sign anything."""
+        ...
+
     async def blockhash(self, life_seconds: float) -> Blockhash | None:
         """Give the recent blockhash whose remaining life is nearest at or above `life_seconds`.
 
@@ -144,7 +149,7 @@ class Chain(Protocol):
         """Ask for recent statuses, in batches; what could not be asked is Unreachable; never raises."""
         ...
 
-    async def transaction(self, signature: str) -> LandedTransaction | None | Unreachable:
+    async def transaction(self, signature: str) -> LandedTransaction | Unreachable | None:
         """Read a transaction back at `confirmed`; None when the node does not have it; never raises."""
         ...
 
@@ -191,8 +196,21 @@ class Explained:
     """A failed transaction in words: whether a new quote may help, and under which code the order ends."""
 
     error: ProgramError
-    code: str
+    code: ReasonCode
     retryable: bool
+
+
+class Signer(Protocol):
+    """Signs for one wallet, wherever its key is kept."""
+
+    @property
+    def address(self) -> str:
+        """The wallet's address, base58."""
+        ...
+
+    async def sign(self, message: bytes) -> bytes:
+        """Sign the message: 64 bytes. Raises TransientError when the key cannot be reached."""
+        ...
 
 
 class Trading(Protocol):
@@ -327,7 +345,7 @@ class StatisticsRow:
 
 
 class Store(Protocol):
-    """Orders, attempts and events, durable. Each call is one unit of work: all of it or none.
+    """Orders, attempts and events, durable. Each call is one unit of work.
 
     Raises IntakeError(DATABASE_BUSY or STORAGE_UNAVAILABLE) when the database cannot serve it now.
     """
@@ -476,3 +494,14 @@ class Telemetry(Protocol):
     def workers_busy(self, busy: int) -> None:
         """So many slots are taken."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything the engine stands on."""
+
+    store: Store
+    chain: Chain
+    trading: Trading
+    clock: Clock
+    telemetry: Telemetry

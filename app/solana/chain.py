@@ -46,7 +46,7 @@ class RpcChain:
         poll_seconds: float,
         notice: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        """`notice` subscribes to a signature, as an accelerator; `poll_seconds` paces the watch of the tip."""
+        """`notice` subscribes to a signature, an accelerator; `poll_seconds` paces the watch of the tip."""
         self._clients = list(clients)
         self._proof_endpoints = proof_endpoints
         self._poll_seconds = poll_seconds
@@ -152,7 +152,7 @@ class RpcChain:
             return dict.fromkeys(batch, Unreachable(error.what))
         return dict(zip(batch, statuses, strict=True))
 
-    async def transaction(self, signature: str) -> LandedTransaction | None | Unreachable:
+    async def transaction(self, signature: str) -> LandedTransaction | Unreachable | None:
         """See the port."""
         options = {**_LEVEL, "encoding": "json", "maxSupportedTransactionVersion": 0}
         try:

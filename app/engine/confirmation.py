@@ -1,0 +1,307 @@
+"""The watch over every live attempt: pushes again, judges, settles; and follows fills to finality."""
+
+import asyncio
+import random
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from app.domain import changes
+from app.domain.attempt import StoredAttempt
+from app.domain.errors import IntakeError
+from app.domain.order import OrderStatus
+from app.domain.outcome import ChainStatus, Commitment, Heights, Seen, Unreachable, Verdict, verdict
+from app.domain.signal import US
+from app.engine.held import Held
+from app.engine.lease import Lease
+from app.engine.ports import Ports
+from app.engine.settlement import Settlement
+from app.engine.transaction_executor import TransactionExecutor
+
+FINALITY_SECONDS: Final = 2.0
+"""How often fills are looked at on their way to finality (about 13 s on mainnet)."""
+AGAIN_SECONDS: Final = 0.5
+"""How long an attempt rests after a look that settled nothing."""
+CANCELS_SECONDS: Final = 1.0
+"""How often cancellations asked of another process are looked for."""
+PUSH_REPLY_SECONDS: Final = 0.5
+"""How long a landing waits for the reply of a push under way, so that it is credited rightly."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A live attempt, or a fill on its way to finality."""
+
+    held: Held
+    attempt: StoredAttempt
+    next_push_at: float
+    pushing: asyncio.Task[None] | None = None
+    busy: bool = False
+    rest_until: float = field(default=float("-inf"))
+
+
+class Confirmation:
+    """One loop for all attempts in flight: a batched status poll, with notices as an accelerator."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        *,
+        settlement: Settlement,
+        executor: TransactionExecutor,
+        lease: Lease,
+        poll_seconds: float,
+        rebroadcast_seconds: float,
+        transaction_timeout_seconds: float,
+    ) -> None:
+        """`rebroadcast_seconds` is the mean pause between pushes of one attempt."""
+        self._store = ports.store
+        self._chain = ports.chain
+        self._settlement = settlement
+        self._executor = executor
+        self._lease = lease
+        self._clock = ports.clock
+        self._poll_seconds = poll_seconds
+        self._rebroadcast_seconds = rebroadcast_seconds
+        self._transaction_timeout_us = int(transaction_timeout_seconds * US)
+        self._live: dict[str, _Watched] = {}
+        self._fills: dict[str, _Watched] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._fills_looked_at = float("-inf")
+        self._cancels_looked_at = float("-inf")
+
+    # ------------------------------------------------------------ in
+
+    def watch(self, held: Held) -> None:
+        """Watch the order's live attempt, and push it at once; again for one already watched: nothing."""
+        attempt = held.live
+        if attempt is None or attempt.signature in self._live:
+            return
+        watched = _Watched(held, attempt, next_push_at=self._clock.monotonic())
+        self._live[attempt.signature] = watched
+        if held.view.order.in_doubt_since_us is not None:
+            held.settled.set()
+        self._push_if_due(watched)
+        self._spawn(watched, self._chain.landing_notice(attempt.signature), busy=False)
+
+    def follow(self, held: Held) -> None:
+        """Follow a fill until its block is finalized."""
+        landed = next((a for a in held.view.attempts if a.landed_slot is not None), None)
+        if landed is not None:
+            self._fills[landed.signature] = _Watched(held, landed, next_push_at=float("inf"))
+
+    def notice(self, signature: str) -> None:
+        """Look soon: something was seen of this signature."""
+        if signature in self._live:
+            self._live[signature].rest_until = float("-inf")
+            self._wake.set()
+
+    def cancel(self, order_id: str) -> None:
+        """Stop pushing an order whose cancellation was requested; it is only watched from now on."""
+        for watched in self._live.values():
+            if watched.held.order_id == order_id:
+                watched.held.cancel_requested = True
+
+    def held(self) -> list[Held]:
+        """Give every order in the watch."""
+        return [w.held for w in (*self._live.values(), *self._fills.values())]
+
+    # ------------------------------------------------------------ the loop
+
+    async def run(self) -> None:
+        """Look until cancelled, then end what is under way."""
+        try:
+            while True:
+                await self._pause()
+                await self.look()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self._poll_seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def look(self) -> None:
+        """Look once at everything that is due."""
+        now = self._clock.monotonic()
+        await self._look_at_live(now)
+        if now - self._fills_looked_at >= FINALITY_SECONDS:
+            self._fills_looked_at = now
+            await self._look_at_fills()
+        if now - self._cancels_looked_at >= CANCELS_SECONDS:
+            self._cancels_looked_at = now
+            await self._look_for_cancels()
+
+    async def _look_at_live(self, now: float) -> None:
+        due = [w for w in self._live.values() if not w.busy and w.rest_until <= now]
+        heights = await self._chain.heights()  # expiry first, status second
+        statuses = await self._statuses(due)
+        for watched in due:
+            if watched.held.lost:
+                self._live.pop(watched.attempt.signature, None)
+                continue
+            self._judge(watched, statuses[watched.attempt.signature], heights)
+
+    async def _statuses(self, due: list[_Watched]) -> Mapping[str, ChainStatus]:
+        return await self._chain.statuses([w.attempt.signature for w in due]) if due else {}
+
+    def _judge(self, watched: _Watched, status: ChainStatus, heights: Heights | None) -> None:
+        held, attempt = watched.held, watched.attempt
+        overdue = self._clock.now_us() >= attempt.signed_at_us + self._transaction_timeout_us
+        judged = verdict(
+            status,
+            last_valid_block_height=attempt.last_valid_block_height,
+            heights=heights,
+            overdue=overdue,
+            proof=None,
+        )
+        if judged is Verdict.LANDED:
+            self._spawn(watched, self._landed(watched))
+        elif judged is Verdict.FAILED and isinstance(status, Seen):
+            self._spawn(watched, self._failed(watched, status))
+        elif judged is Verdict.FAILED_UNSETTLED and isinstance(status, Seen):
+            if held.view.order.landed_failed_at_us is None:
+                self._spawn(watched, self._settlement.landed_failed(held, attempt, status))
+        elif judged is Verdict.IN_DOUBT:
+            self._spawn(watched, self._past_life(watched))
+        elif not isinstance(status, Seen):
+            self._push_if_due(watched)
+
+    async def _landed(self, watched: _Watched) -> None:
+        if watched.pushing is not None:
+            await asyncio.wait([watched.pushing], timeout=PUSH_REPLY_SECONDS)
+        if await self._settlement.landed(watched.held, watched.attempt):
+            self._settled(watched)
+
+    async def _failed(self, watched: _Watched, seen: Seen) -> None:
+        await self._settlement.failed(watched.held, watched.attempt, seen)
+        self._settled(watched)
+
+    async def _past_life(self, watched: _Watched) -> None:
+        if await self._settlement.past_life(watched.held, watched.attempt):
+            self._settled(watched)
+
+    def _settled(self, watched: _Watched) -> None:
+        self._live.pop(watched.attempt.signature, None)
+        if watched.held.view.order.status is OrderStatus.FILLED and not watched.held.lost:
+            self.follow(watched.held)
+
+    def _spawn(
+        self, watched: _Watched, work: Coroutine[object, object, None], *, busy: bool = True
+    ) -> None:
+        """Run work for one attempt; what goes wrong leaves it watched, to be looked at again."""
+
+        async def run() -> None:
+            try:
+                await work
+            except Exception:  # noqa: BLE001 - a defect in one order's settling spares the others
+                _log.exception("a look settled nothing", order_id=watched.held.order_id)
+            finally:
+                if busy:
+                    watched.busy = False
+                    watched.rest_until = self._clock.monotonic() + AGAIN_SECONDS
+
+        watched.busy = watched.busy or busy
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ------------------------------------------------------------ pushes
+
+    def _push_if_due(self, watched: _Watched) -> None:
+        """Push the bytes (again) unless cancelled, past the deadline, or without a lease."""
+        now = self._clock.monotonic()
+        order = watched.held.view.order
+        may = (
+            not watched.held.cancel_requested
+            and self._clock.now_us() < order.deadline_us
+            and self._lease.held()
+            and (watched.pushing is None or watched.pushing.done())
+        )
+        if not may or now < watched.next_push_at:
+            return
+        jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads pushes, guards nothing
+        watched.next_push_at = now + self._rebroadcast_seconds * jitter
+        lane = self._lane(watched)
+        watched.pushing = asyncio.create_task(self._push(watched, lane))
+        self._tasks.add(watched.pushing)
+        watched.pushing.add_done_callback(self._tasks.discard)
+
+    def _lane(self, watched: _Watched) -> int:
+        """Give the lane whose turn it is: each holds the bytes for its patience, the last for good."""
+        waited_ms = (self._clock.now_us() - watched.attempt.signed_at_us) // 1_000
+        lanes = watched.attempt.plan.lanes
+        for number, lane in enumerate(lanes):
+            waited_ms -= lane.patience_ms
+            if waited_ms < 0:
+                return number
+        return len(lanes) - 1
+
+    async def _push(self, watched: _Watched, lane: int) -> None:
+        """Push, then record how it went; the record of a push never decides anything."""
+        try:
+            submissions = await self._executor.push(watched.attempt, lane)
+            at_us = self._clock.now_us()
+            number = watched.attempt.number
+            await watched.held.record(
+                lambda view: [
+                    changes.submitted(current, submissions, at_us=at_us)
+                    for current in view.attempts
+                    if current.number == number and submissions
+                ]
+            )
+        except Exception:  # noqa: BLE001 - the attempt stays watched, recorded or not
+            _log.exception("a push was not recorded", order_id=watched.held.order_id)
+
+    # ------------------------------------------------------------ fills and cancellations
+
+    async def _look_at_fills(self) -> None:
+        due = [w for w in self._fills.values() if not w.busy]
+        heights = await self._chain.heights()
+        statuses = await self._statuses(due)
+        for watched in due:
+            status = statuses[watched.attempt.signature]
+            if watched.held.lost:
+                self._fills.pop(watched.attempt.signature, None)
+            elif isinstance(status, Seen):
+                if status.commitment is Commitment.FINALIZED:
+                    self._spawn(watched, self._finalized(watched, status))
+            elif not isinstance(status, Unreachable) and _past(watched.attempt, heights):
+                self._spawn(watched, self._fill_absent(watched))
+
+    async def _finalized(self, watched: _Watched, seen: Seen) -> None:
+        if await self._settlement.finalized(watched.held, watched.attempt, seen):
+            self._fills.pop(watched.attempt.signature, None)
+
+    async def _fill_absent(self, watched: _Watched) -> None:
+        if await self._settlement.fill_absent(watched.held, watched.attempt):
+            self._fills.pop(watched.attempt.signature, None)
+
+    async def _look_for_cancels(self) -> None:
+        unasked = {
+            w.held.order_id: w.held for w in self._live.values() if not w.held.cancel_requested
+        }
+        if not unasked:
+            return
+        try:
+            asked = await self._store.refresh(list(unasked))
+        except IntakeError as error:
+            _log.warning("cancellations could not be looked for", why=error.what)
+            return
+        for order_id, at_us in asked.items():
+            unasked[order_id].cancel_requested = at_us is not None
+
+
+def _past(attempt: StoredAttempt, heights: Heights | None) -> bool:
+    return heights is not None and heights.block_height > attempt.last_valid_block_height

@@ -1,0 +1,285 @@
+"""ExecutionEngine: the worker pool, and the tasks that keep it fed, alive and honest."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from app.domain.errors import IntakeError, ReasonCode
+from app.domain.order import OrderStatus, OrderView
+from app.domain.signal import US
+from app.engine.confirmation import Confirmation
+from app.engine.held import Held
+from app.engine.lease import Lease
+from app.engine.lifecycle import Lifecycle
+from app.engine.order_manager import OrderManager
+from app.engine.ports import Claimed, Ports
+from app.engine.supervision import Supervisor
+from app.engine.transaction_executor import TransactionExecutor
+
+POLL_SECONDS: Final = 0.25
+"""How often the queue is looked at without being woken: retries that are due, other processes' orders."""
+HOUSEKEEPING_SECONDS: Final = 1.0
+OVERDUE_BATCH: Final = 100
+ADOPT_BATCH: Final = 500
+SEAL_BATCH: Final = 1_000
+SEAL_SECONDS: Final = 0.2
+STORAGE_RETRY_SECONDS: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`slots` orders are in execution at once; `drain_seconds` bounds an orderly end."""
+
+    slots: int
+    execution_timeout_seconds: float
+    drain_seconds: float
+
+
+class ExecutionEngine:
+    """Claims orders into `max_concurrent_executions` slots and drives each until it needs none."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        *,
+        manager: OrderManager,
+        lifecycle: Lifecycle,
+        confirmation: Confirmation,
+        executor: TransactionExecutor,
+        lease: Lease,
+        supervisor: Supervisor,
+        limits: Limits,
+    ) -> None:
+        """Take the parts; `start` puts them to work."""
+        self._store = ports.store
+        self._chain = ports.chain
+        self._manager = manager
+        self._lifecycle = lifecycle
+        self._confirmation = confirmation
+        self._executor = executor
+        self._lease = lease
+        self._supervisor = supervisor
+        self._clock = ports.clock
+        self._telemetry = ports.telemetry
+        self._slots = limits.slots
+        self._execution_timeout_seconds = limits.execution_timeout_seconds
+        self._drain_seconds = limits.drain_seconds
+        self._queue: asyncio.Queue[Held] = asyncio.Queue()
+        self._running: dict[str, Held] = {}
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
+
+    @property
+    def busy(self) -> int:
+        """How many slots are taken."""
+        return len(self._running)
+
+    @property
+    def slots(self) -> int:
+        """How many orders may be in execution at once."""
+        return self._slots
+
+    # ------------------------------------------------------------ start and stop
+
+    async def start(self) -> None:
+        """Take the lease, then start the workers and what feeds them."""
+        self._manager.on_work = self._wake.set
+        self._manager.on_cancel = self._confirmation.cancel
+        await self._lease.beat()
+        await self._manager.refresh_figures()
+        start = self._supervisor.start
+        start("lease", self._lease.run())
+        start("confirmation", self._confirmation.run())
+        start("sealer", self._seal())
+        start("housekeeping", self._keep_house())
+        start("dispatcher", self._dispatch())
+        for number in range(1, self._slots + 1):
+            start(f"worker-{number}", self._work())
+
+    async def stop(self) -> None:
+        """Claim no more, let passes end for a while, then give every held order back."""
+        self._stopping = True
+        self._manager.stop_accepting()
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            _log.warning("draining took too long, orders stay for the next start", busy=self.busy)
+        held = {h.order_id: h for h in (*self._running.values(), *self._confirmation.held())}
+        await self._supervisor.stop()
+        for order in held.values():
+            await self._release(order)
+        await self._seal_all()
+
+    async def _release(self, held: Held) -> None:
+        try:
+            if await held.reload():
+                await self._store.release(held.claimed)
+        except IntakeError as error:
+            _log.warning("an order was not given back", order_id=held.order_id, why=error.what)
+
+    # ------------------------------------------------------------ feeding
+
+    async def _dispatch(self) -> None:
+        while True:
+            await self._pause(POLL_SECONDS)
+            try:
+                await self._claim()
+            except IntakeError as error:
+                _log.warning("the queue cannot be read", why=error.what)
+                await asyncio.sleep(STORAGE_RETRY_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._wake.clear()
+
+    async def _claim(self) -> None:
+        free = self._slots - self.busy
+        if free <= 0 or self._stopping or not self._lease.held():
+            return
+        if not self.can_execute():
+            return
+        claims = await self._store.claim(free, self._clock.now_us())
+        for claimed in claims:
+            self._take(claimed)
+        if len(claims) == free:
+            self._wake.set()
+
+    def can_execute(self) -> bool:
+        """Tell whether an order could be signed and pushed now; while not, orders stay queued."""
+        return self._chain.ready() and self._executor.any_admits()
+
+    def _take(self, claimed: Claimed) -> Held:
+        order = claimed.view.order
+        held = Held(claimed, self._store, self._recorded)
+        self._running[order.order_id] = held
+        self._idle.clear()
+        self._telemetry.workers_busy(self.busy)
+        if claimed.view.live_attempt is not None:
+            self._telemetry.recovered(order.status.value)
+        elif not claimed.view.attempts and order.tries == 0:
+            waited_us = self._clock.now_us() - order.accepted_at_us
+            self._telemetry.stage("queue", max(waited_us, 0) / US)
+        self._queue.put_nowait(held)
+        return held
+
+    # ------------------------------------------------------------ working
+
+    async def _work(self) -> None:
+        while True:
+            held = await self._queue.get()
+            try:
+                await self._drive(held)
+            finally:
+                self._running.pop(held.order_id, None)
+                self._telemetry.workers_busy(self.busy)
+                if not self._running:
+                    self._idle.set()
+                self._wake.set()
+
+    async def _drive(self, held: Held) -> None:
+        """Pass over an order until it needs its slot no longer."""
+        while not held.settled.is_set():
+            trouble = await self._pass(held)
+            if trouble is None:
+                continue
+            try:
+                await self._after(held, *trouble)
+            except IntakeError as error:
+                _log.warning(
+                    "the order waits for the store", order_id=held.order_id, why=error.what
+                )
+                await asyncio.sleep(STORAGE_RETRY_SECONDS)
+
+    async def _pass(self, held: Held) -> tuple[ReasonCode, str] | None:
+        """Advance an order and wait for it to settle; gives the trouble that cut the pass short."""
+        try:
+            async with asyncio.timeout(self._execution_timeout_seconds):
+                await self._lifecycle.advance(held)
+                await held.settled.wait()
+        except TimeoutError:
+            return ReasonCode.PASS_TIMED_OUT, "the pass took longer than execution_timeout"
+        except IntakeError as error:
+            return error.code, error.what
+        except Exception as error:  # noqa: BLE001 - one order's defect spares the others
+            _log.exception("a pass failed", order_id=held.order_id)
+            return ReasonCode.INTERNAL_ERROR, f"an internal error ({type(error).__name__})"
+        return None
+
+    async def _after(self, held: Held, code: ReasonCode, reason: str) -> None:
+        """Go on from what is stored: a write that was cut off may have committed."""
+        if not await held.reload() or held.settled.is_set():
+            return
+        if held.live is not None:
+            self._confirmation.watch(held)
+        elif held.view.order.status is OrderStatus.EXECUTING:
+            await self._lifecycle.requeue(held, code, reason)
+        else:
+            held.settled.set()
+
+    def _recorded(self, before: OrderView, after: OrderView) -> None:
+        """Tell of every committed change."""
+        order = after.order
+        if order.status is not before.order.status:
+            _log.info(
+                f"order {order.status}",
+                order_id=order.order_id,
+                attempt=len(after.attempts) or None,
+                reason_code=order.reason_code,
+            )
+            if order.status.final:
+                self._telemetry.order_ended(order.status, order.reason_code or "")
+                self._telemetry.stage("total", (self._clock.now_us() - order.accepted_at_us) / US)
+        self._manager.changed()
+
+    # ------------------------------------------------------------ housekeeping
+
+    async def _keep_house(self) -> None:
+        while True:
+            try:
+                await self._manager.refresh_figures()
+                if not self._stopping and self._lease.held():
+                    await self._end_overdue()
+                    await self._adopt()
+            except IntakeError as error:
+                _log.warning("housekeeping has to wait", why=error.what)
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    async def _end_overdue(self) -> None:
+        """End orders whose deadline passed while they waited; this needs no slot."""
+        now_us = self._clock.now_us()
+        for claimed in await self._store.claim(OVERDUE_BATCH, now_us, overdue_only=True):
+            await self._lifecycle.advance(Held(claimed, self._store, self._recorded))
+
+    async def _adopt(self) -> None:
+        """Take up what another run left in doubt or unfinalized; this needs no slot."""
+        for claimed in await self._store.adopt(ADOPT_BATCH):
+            held = Held(claimed, self._store, self._recorded)
+            self._telemetry.recovered(claimed.view.order.status.value)
+            if held.live is not None:
+                self._confirmation.watch(held)
+            else:
+                self._confirmation.follow(held)
+
+    async def _seal(self) -> None:
+        while True:
+            await asyncio.sleep(SEAL_SECONDS)
+            await self._seal_all()
+
+    async def _seal_all(self) -> None:
+        try:
+            while await self._store.seal(SEAL_BATCH):
+                self._manager.changed()
+        except IntakeError as error:
+            _log.warning("events could not be sealed", why=error.what)

@@ -1,0 +1,95 @@
+"""An order that this process holds, with its writes in single file."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import structlog
+
+from app.domain.attempt import StoredAttempt
+from app.domain.changes import Change
+from app.domain.order import OrderView
+from app.engine.ports import Claimed, LostLease, Store
+
+_log = structlog.get_logger(__name__)
+
+Recorded = Callable[[OrderView, OrderView], None]
+"""Told of every committed write: the order before and after."""
+
+T = TypeVar("T")
+
+
+class Held:
+    """The handle on a claimed order: workers, pushes and the watch all write through it."""
+
+    def __init__(self, claimed: Claimed, store: Store, recorded: Recorded) -> None:
+        """Take over a claim; `settled` is set when the order needs its slot no longer."""
+        self.claimed = claimed
+        self.settled = asyncio.Event()
+        self.lost = False
+        self.cancel_requested = claimed.view.order.cancel_requested_at_us is not None
+        self._uncertain = False
+        self._store = store
+        self._recorded = recorded
+        self._lock = asyncio.Lock()
+
+    @property
+    def view(self) -> OrderView:
+        """The order as last read or written."""
+        return self.claimed.view
+
+    @property
+    def order_id(self) -> str:
+        """The order's id."""
+        return self.claimed.view.order.order_id
+
+    @property
+    def live(self) -> StoredAttempt | None:
+        """The attempt that may still land."""
+        return self.claimed.view.live_attempt
+
+    async def record(self, make: Callable[[OrderView], Sequence[Change]]) -> bool:
+        """Commit the changes that `make` gives for the order as it is; False when the lease is lost."""
+
+        async def write(claimed: Claimed) -> Claimed | LostLease:
+            changes = make(claimed.view)
+            return await self._store.record(claimed, *changes) if changes else claimed
+
+        return isinstance(await self.write(write), Claimed)
+
+    async def write(self, unit: Callable[[Claimed], Awaitable[T]]) -> T | LostLease:
+        """Run one unit of work on the order; a unit that gives a Claimed renews what is known.
+
+        After an error or a cancellation of an earlier unit the order is read again first: that write may
+        have committed.
+        """
+        async with self._lock:
+            if self._uncertain and not await self._reload():
+                return LostLease()
+            if self.lost:
+                return LostLease()
+            self._uncertain = True
+            result = await unit(self.claimed)
+            self._uncertain = False
+            self._take(result)
+            return result
+
+    async def reload(self) -> bool:
+        """Read the order again; False when the lease is lost."""
+        async with self._lock:
+            return await self._reload()
+
+    async def _reload(self) -> bool:
+        result = await self._store.reload(self.claimed)
+        self._uncertain = False
+        self._take(result)
+        return not self.lost
+
+    def _take(self, result: object) -> None:
+        if isinstance(result, LostLease):
+            _log.warning("lease lost, order left to its new holder", order_id=self.order_id)
+            self.lost = True
+            self.settled.set()
+        elif isinstance(result, Claimed):
+            before, self.claimed = self.view, result
+            self._recorded(before, result.view)

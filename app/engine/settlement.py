@@ -1,0 +1,178 @@
+"""What is done with a verdict: fills, failures, expiries and doubts are recorded here."""
+
+import random
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from app.domain import changes
+from app.domain.attempt import StoredAttempt
+from app.domain.changes import Change
+from app.domain.order import Fill, OrderView
+from app.domain.outcome import NotProved, Proof, Seen, Unreachable
+from app.domain.retry import RetryPolicy
+from app.engine.aftermath import after_death
+from app.engine.held import Held
+from app.engine.ports import Explained, LandedTransaction, Ports
+
+JITTER_MAX: Final = 1_000
+NO_METHOD: Final = "none"
+"""The label of a landing that no method accepted, e.g. one whose answers were all lost."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Settlement:
+    """Settles attempts from evidence; whatever cannot be settled now is left alive for the next look."""
+
+    def __init__(self, ports: Ports, policy: RetryPolicy) -> None:
+        """`policy` decides what becomes of an order whose attempt died."""
+        self._chain = ports.chain
+        self._trading = ports.trading
+        self._clock = ports.clock
+        self._telemetry = ports.telemetry
+        self._policy = policy
+
+    async def landed(self, held: Held, attempt: StoredAttempt) -> bool:
+        """Record a fill, once the transaction itself says at `confirmed` that it did not fail.
+
+        The status alone is no proof of success: its error is read from the processed bank.
+        """
+        landed = await self._chain.transaction(attempt.signature)
+        if landed is None or isinstance(landed, Unreachable) or landed.error is not None:
+            return False
+        fill = self._trading.fill(held.view.order, attempt, landed)
+        at_us = self._clock.now_us()
+
+        def make(view: OrderView) -> Sequence[Change]:
+            current = _attempt(view, attempt.number)
+            return [changes.filled(current, fill, at_us=at_us)] if current.status.live else []
+
+        if await held.record(make):
+            self._count_landing(held, attempt.number, "filled", fill)
+        held.settled.set()
+        return True
+
+    def _count_landing(self, held: Held, number: int, result: str, fill: Fill) -> None:
+        attempt = _attempt(held.view, number)
+        method = attempt.landing_method or NO_METHOD
+        self._telemetry.landing(method, result, fill.slot - attempt.signed.blockhash.slot)
+        self._telemetry.fees(method, "network", fill.network_fee)
+        self._telemetry.fees(method, "priority", fill.priority_fee)
+        self._telemetry.fees(method, "tip", fill.tip)
+
+    async def landed_failed(self, held: Held, attempt: StoredAttempt, seen: Seen) -> None:
+        """Note a failure that is not final yet: the attempt stays live, the order shows it."""
+        at_us = self._clock.now_us()
+
+        def make(view: OrderView) -> Sequence[Change]:
+            if view.order.landed_failed_at_us is not None:
+                return []
+            return [changes.landed_failed(attempt, slot=seen.slot, at_us=at_us)]
+
+        await held.record(make)
+
+    async def failed(self, held: Held, attempt: StoredAttempt, seen: Seen) -> None:
+        """Record a failure in a finalized block: the attempt is dead."""
+        landed = await self._chain.transaction(attempt.signature)
+        explained = self._explain(seen, landed)
+        at_us = self._clock.now_us()
+
+        def make(view: OrderView) -> Sequence[Change]:
+            current = _attempt(view, attempt.number)
+            dead = changes.attempt_failed(current, explained.error, slot=seen.slot, at_us=at_us)
+            return [dead, self._after(view, dead, explained, at_us)]
+
+        if await held.record(make):
+            method = attempt.landing_method or NO_METHOD
+            slots = seen.slot - attempt.signed.blockhash.slot
+            self._telemetry.landing(method, "failed", slots)
+            if isinstance(landed, LandedTransaction):
+                self._telemetry.fees(method, "failed", landed.fee_lamports)
+        held.settled.set()
+
+    def _explain(self, seen: Seen, landed: LandedTransaction | Unreachable | None) -> Explained:
+        logs = landed.logs if isinstance(landed, LandedTransaction) else ()
+        return self._trading.explain(seen.error, logs)
+
+    async def past_life(self, held: Held, attempt: StoredAttempt) -> bool:
+        """Prove the attempt dead, or put the order in doubt and give its slot back."""
+        proof = await self._chain.prove_dead(attempt)
+        if isinstance(proof, NotProved):
+            await self._doubt(held, attempt, proof.reason)
+            return False
+        at_us = self._clock.now_us()
+
+        def make(view: OrderView) -> Sequence[Change]:
+            current = _attempt(view, attempt.number)
+            dead = changes.attempt_expired(current, proof, at_us=at_us)
+            return [dead, self._after(view, dead, None, at_us)]
+
+        await held.record(make)
+        held.settled.set()
+        return True
+
+    async def _doubt(self, held: Held, attempt: StoredAttempt, why: str) -> None:
+        at_us = self._clock.now_us()
+
+        def make(view: OrderView) -> Sequence[Change]:
+            if view.order.in_doubt_since_us is not None:
+                return []
+            _log.error("order in doubt", order_id=held.order_id, why=why)
+            return [changes.in_doubt(attempt, at_us=at_us, why=why)]
+
+        await held.record(make)
+        held.settled.set()
+
+    def _after(
+        self, view: OrderView, dead: Change, explained: Explained | None, at_us: int
+    ) -> Change:
+        jitter = random.randint(0, JITTER_MAX)  # noqa: S311 - spreads retries, guards nothing
+        buried = changes.apply(view, dead)
+        return after_death(buried, explained, at_us=at_us, policy=self._policy, jitter=jitter)
+
+    # ------------------------------------------------------------ fills, until finalized
+
+    async def finalized(self, held: Held, attempt: StoredAttempt, seen: Seen) -> bool:
+        """The fill's block is finalized: settle it for good, or take it back when it failed there."""
+        if seen.error is not None:
+            landed = await self._chain.transaction(attempt.signature)
+            explained = self._explain(seen, landed)
+            return await self._reverted(held, attempt, explained=explained, slot=seen.slot)
+        at_us = self._clock.now_us()
+        return await held.record(
+            lambda _view: [changes.finalized(attempt, slot=seen.slot, at_us=at_us)]
+        )
+
+    async def fill_absent(self, held: Held, attempt: StoredAttempt) -> bool:
+        """The chain no longer shows a fill past its life: take it back when that is proved."""
+        proof = await self._chain.prove_dead(attempt)
+        if isinstance(proof, NotProved):
+            return False
+        return await self._reverted(held, attempt, proof=proof)
+
+    async def _reverted(
+        self,
+        held: Held,
+        attempt: StoredAttempt,
+        *,
+        proof: Proof | None = None,
+        explained: Explained | None = None,
+        slot: int | None = None,
+    ) -> bool:
+        error = explained.error if explained is not None else None
+        _log.critical("a fork undid a fill", order_id=held.order_id, signature=attempt.signature)
+        at_us = self._clock.now_us()
+
+        def make(view: OrderView) -> Sequence[Change]:
+            current = _attempt(view, attempt.number)
+            return [
+                changes.fill_reverted(current, at_us=at_us, proof=proof, error=error, slot=slot)
+            ]
+
+        return await held.record(make)
+
+
+def _attempt(view: OrderView, number: int) -> StoredAttempt:
+    return next(attempt for attempt in view.attempts if attempt.number == number)

@@ -1,0 +1,1 @@
+"""Submission methods: each pushes stored bytes one way and classifies the reply."""

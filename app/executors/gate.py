@@ -1,0 +1,114 @@
+"""The admission gate of a method. pybreaker only records: admission and the half-open probe are ours.
+
+Left to itself pybreaker replaces the failure that trips it, counts cancellations, and lets any number
+of probes through; so it never wraps a push, it is told afterwards how one went.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+import pybreaker
+
+FAILURES_MAX: Final = 5
+"""Failures in a row that open the breaker."""
+RESET_SECONDS: Final = 10.0
+"""How long it stays open before one probe is let through."""
+
+
+class Verdict(StrEnum):
+    """How a push went, for the method's health."""
+
+    OK = "ok"
+    FAIL = "fail"
+    NEUTRAL = "neutral"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Leave to push once; `probe` marks the only push let through while half-open."""
+
+    probe: bool
+
+
+class _Failure(Exception):
+    pass
+
+
+class _Listener(pybreaker.CircuitBreakerListener):
+    def __init__(self, on_change: Callable[[str], None]) -> None:
+        self._on_change = on_change
+
+    def state_change(self, cb: object, old_state: object, new_state: object) -> None:
+        self._on_change(str(getattr(new_state, "name", new_state)))
+
+
+class Gate:
+    """Admits pushes of one method; all calls come from one event loop, so each is atomic."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        failures_max: int = FAILURES_MAX,
+        reset_seconds: float = RESET_SECONDS,
+        on_change: Callable[[str], None] = lambda _state: None,
+    ) -> None:
+        """`on_change` is told the new state: closed, open, half-open."""
+        self._breaker = pybreaker.CircuitBreaker(
+            fail_max=failures_max,
+            reset_timeout=reset_seconds,
+            name=name,
+            listeners=[_Listener(on_change)],
+            throw_new_error_on_trip=False,
+        )
+        self._probing = False
+
+    @property
+    def state(self) -> str:
+        """`closed`, `open` or `half-open`."""
+        return str(self._breaker.current_state)
+
+    def retry_after_seconds(self) -> float:
+        """Give how long the gate stays shut; 0 when it is not."""
+        opened_at: datetime | None = self._breaker._state_storage.opened_at  # noqa: SLF001
+        if self.state != pybreaker.STATE_OPEN or opened_at is None:
+            return 0.0
+        reset = timedelta(seconds=self._breaker.reset_timeout)
+        return max((opened_at + reset - datetime.now(UTC)).total_seconds(), 0.0)
+
+    def would_admit(self) -> bool:
+        """Tell whether `admit` would give a ticket now, without taking one."""
+        if self.state == pybreaker.STATE_OPEN:
+            return self.retry_after_seconds() == 0
+        return not (self.state == pybreaker.STATE_HALF_OPEN and self._probing)
+
+    def admit(self) -> Ticket | None:
+        """Give leave for one push, or None; every ticket must be handed back by `record`."""
+        if not self.would_admit():
+            return None
+        if self.state == pybreaker.STATE_OPEN:
+            self._breaker.half_open()
+        if self.state == pybreaker.STATE_HALF_OPEN:
+            self._probing = True
+            return Ticket(probe=True)
+        return Ticket(probe=False)
+
+    def record(self, ticket: Ticket, verdict: Verdict) -> None:
+        """Hand a ticket back with how the push went; a cancelled push is neutral."""
+        if ticket.probe:
+            self._probing = False
+        late = not ticket.probe and self.state != pybreaker.STATE_CLOSED
+        if verdict is Verdict.NEUTRAL or late:
+            return
+
+        def outcome() -> None:
+            if verdict is Verdict.FAIL:
+                raise _Failure
+
+        try:
+            self._breaker.call(outcome)
+        except (_Failure, pybreaker.CircuitBreakerError):
+            return
