@@ -1,0 +1,58 @@
+"""`synergy7 selftest`: orders through every configured method on a private sandbox."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from app.cli.private import private_service
+from app.cli.trading import Trade, describe, post, watch
+
+ORDERS_SECONDS = 60.0
+SIGNALS = (
+    {"action": "SELL", "market": "SOL-USDC", "size": "0.05"},
+    {"action": "BUY", "market": "SOL-USDC", "size": "0.05"},
+    {"action": "SELL", "market": "BONK-USDC", "size": "250000"},
+    {"action": "BUY", "market": "RAY-SOL", "size": "10"},
+)
+PASSED = "ALL TESTS PASSED"
+
+
+def run_selftest(folder: Path | None) -> int:
+    """Run the tests; 0 and PASSED as the last line, or 1 and what failed."""
+    out = Console(highlight=False, soft_wrap=True)
+    with private_service(folder) as service:
+        status = service.client.document("GET", "/status")
+        methods = [str(each["name"]) for each in status["methods"]]
+        tests = [(name, Trade({**each, "methods": [name]})) for name in methods for each in SIGNALS]
+        for number, (_, trade) in enumerate(tests, 1):
+            post(service.client, trade, key=f"selftest-{number}")
+        watch(service.client, [trade for _, trade in tests], lambda: None, seconds=ORDERS_SECONDS)
+        failures = list(_judge(out, tests))
+        if not methods:
+            failures.append("no method is configured")
+        if failures:
+            service.keep = True
+            out.print(f"Everything about it is kept in {service.folder}")
+    out.print(PASSED if not failures else f"TESTS FAILED: {'; '.join(failures)}")
+    return 1 if failures else 0
+
+
+def _judge(out: Console, tests: Sequence[tuple[str, Trade]]) -> Iterable[str]:
+    """Print a line for each order; yields what failed."""
+    for method, trade in tests:
+        trouble = wrong_with(trade, method)
+        line = f"{method}: {describe(trade.signal)}"
+        took = "" if trade.seconds is None else f" in {trade.seconds:.2f} s"
+        out.print(f"failed  {line}: {trouble}" if trouble else f"ok      {line}{took}")
+        if trouble:
+            yield f"{line} {trouble}"
+
+
+def wrong_with(trade: Trade, method: str) -> str | None:
+    """Say what is wrong with an order that ought to be filled by one method; None when nothing."""
+    if not trade.as_expected:
+        return f"{trade.status} {trade.code or ''}".rstrip()
+    if trade.method != method:
+        return f"was landed by {trade.method}"
+    return None
