@@ -94,11 +94,12 @@ class Trade:
 
 
 def describe(signal: Signal) -> str:
-    """Say a signal in a few words: `SELL 0.01 SOL on SOL-USDC at 180`."""
+    """Say a signal in a few words: `SELL 0.01 SOL at 180`, `BUY RAY for 0.25 SOL`."""
     base, _, quote = str(signal["market"]).partition("-")
-    size = f"{signal['size']} {base}" if "size" in signal else f"{signal['quote_size']} {quote} of"
+    by_size = "size" in signal
+    what = f"{signal['size']} {base}" if by_size else f"{base} for {signal['quote_size']} {quote}"
     price = f" at {signal['price']}" if "price" in signal else ""
-    return f"{signal['action']} {size} {'' if 'size' in signal else base}".strip() + price
+    return f"{signal['action']} {what}{price}"
 
 
 def post(client: Client, trade: Trade, key: str) -> None:
