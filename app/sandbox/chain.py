@@ -91,6 +91,14 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Closing:
+    """What the end of a block brought: it is confirmed, and at most one other is final now."""
+
+    confirmed: Block
+    final: Block | None
+
+
+@dataclass(frozen=True, slots=True)
 class Bank:
     """The chain as seen at a commitment; `newest_hash_height` is the last block hashed in it."""
 
@@ -116,6 +124,7 @@ class Chain:
         self._hash_heights: dict[str, int] = {}
         self._forks = 0
         self._count = 0
+        self._final_height = rules.first_height
         self.open = Block(rules.first_slot, rules.first_height, unix_time, 0, genesis_hash)
         self._set_time()
         for _ in range(rules.finality_blocks + 1):
@@ -126,10 +135,10 @@ class Chain:
     def bank(self, commitment: Commitment, behind: int = 0) -> Bank:
         """Give the chain at a commitment, as a node `behind` blocks behind would see it."""
         depth = behind - 1
-        if commitment != "processed":
-            depth += 1
-        if commitment == "finalized":
-            depth += self.rules.finality_blocks
+        if commitment == "confirmed":
+            depth = behind
+        elif commitment == "finalized":
+            depth = behind + self._unfinal_count()
         if depth < 0:
             block = self.open
             return Bank(
@@ -170,11 +179,14 @@ class Chain:
         """How many transactions stand on the chain."""
         return len(self.landed)
 
+    def _unfinal_count(self) -> int:
+        """Count the closed blocks that a fork can still undo."""
+        return self.open.height - 1 - self._final_height
+
     def _newer_than(self, commitment: Commitment) -> Iterator[Block]:
         """Walk the blocks that a commitment does not show yet, oldest first."""
         if commitment == "finalized":
-            first = max(0, len(self.closed) - self.rules.finality_blocks)
-            for index in range(first, len(self.closed)):
+            for index in range(len(self.closed) - self._unfinal_count(), len(self.closed)):
                 yield self.closed[index]
         if commitment != "processed":
             yield self.open
@@ -200,7 +212,7 @@ class Chain:
             raise NotIncluded(outcome.err)
         return self._include(transaction, outcome)
 
-    def close_block(self, unix_time: int) -> Block:
+    def close_block(self, unix_time: int) -> Closing:
         """Close the open block and open the next one at `unix_time` (seconds)."""
         block = self.open
         block.blockhash = self._hash_of(block)
@@ -208,9 +220,8 @@ class Chain:
         self.closed.append(block)
         if len(self.closed) > HASHES_KEPT:
             self._hash_heights.pop(self.closed[-1 - HASHES_KEPT].blockhash, None)
-        self._forget_preimages()
         self._open_after(block, block.slot + 1 + block.skipped_after, unix_time)
-        return block
+        return Closing(block, self._finalize())
 
     def pass_slot(self, unix_time: int) -> None:
         """Let a slot pass without a block: the open one closes later.
@@ -229,8 +240,9 @@ class Chain:
 
         Gives the transactions that vanished. Raises CannotUndo behind the last final block.
         """
-        if not 0 <= blocks <= self.rules.finality_blocks:
-            raise CannotUndo(f"at most {self.rules.finality_blocks} closed blocks are not final")
+        most = self._unfinal_count()
+        if not 0 <= blocks <= most:
+            raise CannotUndo(f"at most {most} closed blocks are not final")
         vanished = self._undo_block(self.open)
         slot = self.open.slot
         for _ in range(blocks):
@@ -290,11 +302,14 @@ class Chain:
                 self._by_address[key].pop()
         return block.landed
 
-    def _forget_preimages(self) -> None:
-        """Drop what only an undo could need, now that the block is final."""
-        final = len(self.closed) - 1 - self.rules.finality_blocks
-        if final >= 0:
-            self.closed[final].preimages.clear()
+    def _finalize(self) -> Block | None:
+        """Make the oldest block final that is deep enough, and drop what only an undo needs."""
+        if self._unfinal_count() <= self.rules.finality_blocks:
+            return None
+        self._final_height += 1
+        block = self.closed[-1 - self._unfinal_count()]
+        block.preimages.clear()
+        return block
 
     def _hash_of(self, block: Block) -> str:
         """Hash a block: two histories that differ in anything seen have no hash in common."""

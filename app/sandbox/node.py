@@ -17,7 +17,7 @@ from solders.system_program import ID as SYSTEM_PROGRAM
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
-from app.sandbox.chain import Block, Chain, ChainRules, Landed, NotIncluded
+from app.sandbox.chain import Chain, ChainRules, Closing, Landed, NotIncluded
 from app.sandbox.genesis import Genesis, GenesisAccount, build_genesis, own_program
 from app.sandbox.history import History
 from app.sandbox.keeper import Keeper
@@ -48,7 +48,7 @@ class Listener(Protocol):
     """Is told what happens on the chain, after it is in the ledger."""
 
     def on_landed(self, landed: Landed) -> None: ...
-    def on_closed(self, block: Block) -> None: ...
+    def on_closed(self, closing: Closing) -> None: ...
 
 
 class Node:
@@ -139,24 +139,22 @@ class Node:
         self.history.close()
 
     def _close_block(self) -> None:
-        block = self._advance(self.unix_ms)
-        blockhash = block.blockhash[:_HASH_PREFIX]
+        closing = self._advance(self.unix_ms)
+        blockhash = closing.confirmed.blockhash[:_HASH_PREFIX]
         self._ledger.append({"type": "close", "t": self.unix_ms, "hash": blockhash})
         for listener in self.listeners:
-            listener.on_closed(block)
+            listener.on_closed(closing)
         self._keep()
 
     def _pass_slot(self) -> None:
         self.chain.pass_slot(self.unix_ms // 1_000)
         self._ledger.append({"type": "pass", "t": self.unix_ms})
 
-    def _advance(self, unix_ms: int) -> Block:
-        block = self.chain.close_block(unix_ms // 1_000)
-        finality = self.options.rules.finality_blocks
-        if len(self.chain.closed) > finality:
-            for landed in self.chain.closed[-1 - finality].landed:
-                self.history.store(landed)
-        return block
+    def _advance(self, unix_ms: int) -> Closing:
+        closing = self.chain.close_block(unix_ms // 1_000)
+        for landed in closing.final.landed if closing.final else ():
+            self.history.store(landed)
+        return closing
 
     def _keep(self) -> None:
         """Let the keeper move the market."""
@@ -232,7 +230,7 @@ class Node:
 
     def _replay_close(self, entry: dict[str, object]) -> None:
         self.unix_ms = int(str(entry["t"]))
-        block = self._advance(self.unix_ms)
+        block = self._advance(self.unix_ms).confirmed
         if block.blockhash[:_HASH_PREFIX] != entry["hash"]:
             raise _diverged(f"block {block.height} has another hash now")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from app.sandbox.call import Call, in_context
-from app.sandbox.chain import Block, Commitment, Landed
+from app.sandbox.chain import Closing, Commitment, Landed
 from app.sandbox.errors import INVALID_REQUEST, METHOD_NOT_FOUND, RpcError
 from app.sandbox.http import Receive, Send
 from app.sandbox.node import Node
@@ -123,16 +123,16 @@ class Hub:
         """Tell those who want to know at once."""
         self._tell(landed, "processed")
 
-    def on_closed(self, block: Block) -> None:
+    def on_closed(self, closing: Closing) -> None:
         """Tell of what is confirmed now, of what is final now, and of the new slot."""
-        for landed in block.landed:
+        for landed in closing.confirmed.landed:
             self._tell(landed, "confirmed")
-        chain = self._node.chain
-        for landed in chain.closed[-1 - chain.rules.finality_blocks].landed:
+        for landed in closing.final.landed if closing.final else ():
             self._tell(landed, "finalized")
+        chain = self._node.chain
         opened: Json = {
             "slot": chain.open.slot,
-            "parent": block.slot,
+            "parent": closing.confirmed.slot,
             "root": chain.bank("finalized").slot,
         }
         for subscription in list(self._slots.values()):
