@@ -1,0 +1,1 @@
+"""Order to signed transaction: venues price, the builder builds, the wallet signs."""

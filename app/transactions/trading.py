@@ -1,0 +1,260 @@
+"""Trading: the engine's door to quotes, transactions and fills."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from solders.hash import Hash
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+
+from app.domain.attempt import Blockhash, Signed, StoredAttempt
+from app.domain.errors import ReasonCode, RefusedError, Synergy7Error, TransientError
+from app.domain.market import Market, PoolRef
+from app.domain.order import Fill, Order
+from app.domain.outcome import ProgramError
+from app.domain.quote import Limit, Quote, intent_of, limit_of
+from app.engine.ports import (
+    Balances,
+    Chain,
+    Clock,
+    Draft,
+    Explained,
+    LandedTransaction,
+    Quoted,
+    Signer,
+    Simulation,
+    TipNeeds,
+)
+from app.transactions import errors, fees, logs
+from app.transactions.builder import (
+    Construction,
+    TransactionBuilder,
+    Work,
+    compile_message,
+    serialize,
+    signable,
+    swap_of,
+)
+from app.transactions.fills import read_fill, swap_report
+from app.transactions.guard import check_message
+from app.transactions.pools import Board, PoolReader
+from app.transactions.tokens import random_seed
+from app.transactions.venues import known_venues
+from app.transactions.venues.base import Report
+
+SIGN_SECONDS_MAX: Final = 5
+"""How long a signer may take: a key that is kept elsewhere may not answer."""
+
+
+class TransactionTrading:
+    """Prices, builds, signs and reads back swaps on the configured markets."""
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        signers: Mapping[str, Signer],
+        markets: Mapping[str, Market],
+        clock: Clock,
+        slot_seconds: float,
+        unit_price_micro_lamports: int = fees.UNIT_PRICE_DEFAULT,
+        seed_source: Callable[[], str] = random_seed,
+    ) -> None:
+        """Keep the parts; raises ValueError for a market whose pool is of an unknown venue.
+
+        `signers` are by the wallet's name in orders; `slot_seconds` is how long a read of the pools
+        counts as current.
+        """
+        self._chain = chain
+        self._signers = dict(signers)
+        self._markets = dict(markets)
+        self._venues = known_venues()
+        for market in self._markets.values():
+            for ref in market.pools:
+                if ref.venue not in self._venues:
+                    known = ", ".join(sorted(self._venues))
+                    raise ValueError(f"market {market.name}: venue {ref.venue}, known: {known}")
+        self._builder = TransactionBuilder(
+            unit_price_micro_lamports=unit_price_micro_lamports, seed_source=seed_source
+        )
+        self._pools = PoolReader(
+            chain=chain,
+            wallets=[signer.address for signer in self._signers.values()],
+            markets=self._markets,
+            venues=self._venues,
+            slot_seconds=slot_seconds,
+            monotonic=clock.monotonic,
+        )
+
+    async def verify(self) -> None:
+        """Check every configured pool against the chain.
+
+        Raises RefusedError(POOL_INVALID) naming the market, or TransientError when the chain cannot
+        be read.
+        """
+        board = await self._pools.board()
+        for market in self._markets.values():
+            for ref in market.pools:
+                try:
+                    board.pool(market.name, ref)
+                except RefusedError as error:
+                    what = f"market {market.name}: {error.what}"
+                    raise RefusedError(error.code, what, todo=error.todo) from error
+
+    async def aclose(self) -> None:
+        """Stop what is under way."""
+        await self._pools.aclose()
+
+    async def quote(self, order: Order) -> Quoted:
+        """Quote an order on the state read in this slot, and bound it."""
+        market = self._market(order)
+        quote = self._best(await self._pools.board(), market, order)
+        return Quoted(quote, limit_of(order.signal, market, quote))
+
+    def _best(self, board: Board, market: Market, order: Order) -> Quote:
+        """Give the quote of the pool that is best for the trader; the error of the first if none can."""
+        quotes: list[Quote] = []
+        troubles: list[Synergy7Error] = []
+        for ref in market.pools:
+            try:
+                quotes.append(self._quote_on(board, market, ref, order))
+            except (RefusedError, TransientError) as error:
+                troubles.append(error)
+        if quotes:
+            return max(quotes, key=lambda each: (each.amount_out, -each.amount_in))
+        raise next((each for each in troubles if isinstance(each, TransientError)), troubles[0])
+
+    def _quote_on(self, board: Board, market: Market, ref: PoolRef, order: Order) -> Quote:
+        intent = intent_of(order.signal)
+        priced = board.pool(market.name, ref).quote(swap_of(market, intent))
+        return Quote(
+            pool=ref,
+            intent=intent,
+            amount_in=priced.amount_in,
+            amount_out=priced.amount_out,
+            venue_fee=priced.venue_fee,
+            slot=board.slot(market.name),
+        )
+
+    async def balances(self, wallet: str) -> Balances:
+        """Give the wallet's balances as read in this slot."""
+        signer = self._signer(wallet)
+        return (await self._pools.board()).balances(signer.address)
+
+    async def draft(
+        self, order: Order, number: int, quoted: Quoted, needs: Sequence[TipNeeds]
+    ) -> Draft:
+        """Build attempt `number` of the order, unsigned and with the largest compute limit.
+
+        The draft bids nothing for priority: on the largest limit that would ask the wallet for more
+        than the signed transaction does. Its blockhash is the node's to replace.
+        """
+        work = Work(
+            order=order,
+            market=self._market(order),
+            payer=Pubkey.from_string(self._signer(order.wallet).address),
+            board=await self._pools.latest(),
+            venue=self._venues[quoted.quote.pool.venue],
+        )
+        construction = self._builder.construct(work, number, quoted, needs)
+        message = compile_message(
+            construction, limit=fees.UNITS_MAX, price=0, blockhash=Hash.default()
+        )
+        raw = serialize(message, Signature.default())
+        return Draft(raw=raw, slot=quoted.quote.slot, context=construction)
+
+    def check(self, draft: Draft, simulation: Simulation) -> Explained | None:
+        """Judge a simulation: None when it did what was quoted, within the bound.
+
+        Amounts may differ from the quote, as the pool may have moved; the bound decides.
+        """
+        if simulation.error is not None:
+            return self.explain(simulation.error, simulation.logs)
+        construction = _construction(draft)
+        quote, limit = construction.quoted.quote, construction.quoted.limit
+        report = swap_report(construction.venue, quote.pool.address, simulation.logs)
+        if report is None:
+            # a full log hides the event; the chain still enforces the bound
+            return None if logs.truncated(simulation.logs) else _mismatch("no swap event was seen")
+        return None if _within(report, quote, limit) else _mismatch("amounts beyond the bound")
+
+    async def sign(self, draft: Draft, simulation: Simulation, blockhash: Blockhash) -> Signed:
+        """Set the compute limit from the simulation and sign with the order's wallet."""
+        construction = _construction(draft)
+        limit = fees.unit_limit(simulation.units)
+        price = construction.unit_price
+        message = compile_message(
+            construction,
+            limit=limit,
+            price=price,
+            blockhash=Hash.from_string(blockhash.blockhash),
+        )
+        check_message(message, construction, limit=limit, price=price)
+        signature = await self._signature(construction, signable(message))
+        priority = fees.priority_fee(limit, price)
+        return Signed(
+            raw=serialize(message, signature),
+            signature=str(signature),
+            blockhash=blockhash,
+            quote=construction.quoted.quote,
+            limit=construction.quoted.limit,
+            spend=construction.spend(priority),
+            priority_fee_lamports=priority,
+            tip_lamports=construction.tip.lamports if construction.tip else 0,
+            seed=construction.seed,
+        )
+
+    async def _signature(self, construction: Construction, message: bytes) -> Signature:
+        """Sign and verify: a wrong signature would only cost the attempt its life."""
+        signer = self._signer(construction.wallet)
+        try:
+            async with asyncio.timeout(SIGN_SECONDS_MAX):
+                given = await signer.sign(message)
+        except TimeoutError as error:
+            what = f"the signer did not answer within {SIGN_SECONDS_MAX} s"
+            raise TransientError(ReasonCode.INTERNAL_ERROR, what) from error
+        signature = Signature.from_bytes(given)
+        if not signature.verify(construction.payer, message):
+            raise RefusedError(ReasonCode.INTERNAL_ERROR, "the signer gave a wrong signature")
+        return signature
+
+    def explain(self, error: object, logs: Sequence[str]) -> Explained:
+        """Decode a failure: the raw `err` value and the log lines."""
+        return errors.explain(error, logs, self._venues)
+
+    def fill(self, order: Order, attempt: StoredAttempt, landed: LandedTransaction) -> Fill:
+        """Read from a landed transaction what it traded and what it cost."""
+        return read_fill(attempt, landed, self._venues)
+
+    def _market(self, order: Order) -> Market:
+        market = self._markets.get(order.signal.market)
+        if market is None:
+            what = f"market {order.signal.market} is not configured any more"
+            raise RefusedError(ReasonCode.UNKNOWN_MARKET, what)
+        return market
+
+    def _signer(self, wallet: str) -> Signer:
+        signer = self._signers.get(wallet)
+        if signer is None:
+            what = f"wallet {wallet} is not configured"
+            raise TransientError(ReasonCode.INTERNAL_ERROR, what, todo="configure its key")
+        return signer
+
+
+def _construction(draft: Draft) -> Construction:
+    if not isinstance(draft.context, Construction):
+        raise TypeError("the draft is of another builder")
+    return draft.context
+
+
+def _within(report: Report, quote: Quote, limit: Limit) -> bool:
+    if limit.exact_in:
+        return report.amount_in == quote.intent.amount and report.amount_out >= limit.bound
+    return report.amount_out == quote.intent.amount and report.amount_in <= limit.bound
+
+
+def _mismatch(words: str) -> Explained:
+    code = ReasonCode.SIMULATION_MISMATCH
+    error = ProgramError(name="SimulationMismatch", words=f"simulated: {words}", raw=None)
+    return Explained(error, code, retryable=False)

@@ -1,0 +1,147 @@
+"""What a venue is: a DEX program whose pools the service can price, trade on and read back."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from solders.instruction import Instruction
+from solders.pubkey import Pubkey
+
+from app.domain.errors import ReasonCode
+from app.engine.ports import Account
+
+Accounts = Mapping[str, Account | None]
+"""Accounts by address (base58), read at one slot; None: there is no such account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When accounts were read, by the chain's own clock: slot, epoch, UTC seconds."""
+
+    slot: int
+    epoch: int
+    unix_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What is wanted of a pool: `amount` is what is paid (exact-in) or received (exact-out)."""
+
+    mint_in: Pubkey
+    mint_out: Pubkey
+    exact_in: bool
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """What the pool would do: paid by and received by the trader; the fee in input base units."""
+
+    amount_in: int
+    amount_out: int
+    venue_fee: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserAccounts:
+    """Who trades, from which token account, into which."""
+
+    owner: Pubkey
+    source: Pubkey
+    destination: Pubkey
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a swap instruction says, read back from its bytes."""
+
+    pool: Pubkey
+    user: UserAccounts
+    vault_in: Pubkey
+    vault_out: Pubkey
+    exact_in: bool
+    amount: int
+    bound: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a pool's event tells: paid and received by the trader, and what moved through the vaults."""
+
+    amount_in: int
+    amount_out: int
+    vault_in: int
+    vault_out: int
+    venue_fee: int | None
+    """In base units of the input token; None when the event does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a program's error code means for an order; `retryable`: a new quote may help."""
+
+    name: str
+    words: str
+    code: ReasonCode
+    retryable: bool
+
+
+def passing(name: str, words: str, code: ReasonCode = ReasonCode.PROGRAM_ERROR) -> Meaning:
+    """Describe a failure that a new quote may overcome."""
+    return Meaning(name, words, code, retryable=True)
+
+
+def lasting(name: str, words: str, code: ReasonCode = ReasonCode.PROGRAM_ERROR) -> Meaning:
+    """Describe a failure that would only come again."""
+    return Meaning(name, words, code, retryable=False)
+
+
+class Pool(Protocol):
+    """A pool's decoded state. Raises RefusedError or TransientError when it cannot do the swap."""
+
+    @property
+    def decimals(self) -> Mapping[Pubkey, int]:
+        """The two mints with their decimals."""
+        ...
+
+    def quote(self, swap: Swap) -> Priced:
+        """Price a swap exactly as the program would in this state."""
+        ...
+
+    def build(self, swap: Swap, bound: int, user: UserAccounts) -> Instruction:
+        """Give the swap's instruction; `bound` is the least received or the most paid."""
+        ...
+
+
+class Venue(Protocol):
+    """A DEX program: one file in this folder and one entry in `known_venues`."""
+
+    @property
+    def name(self) -> str:
+        """The name that a market's pools use."""
+        ...
+
+    @property
+    def program(self) -> Pubkey:
+        """The program's address."""
+        ...
+
+    def accounts_needed(self, account: Account) -> tuple[Pubkey, ...]:
+        """Name what `decode` reads besides the pool's account itself and the mints."""
+        ...
+
+    def decode(self, address: Pubkey, accounts: Accounts, moment: Moment) -> Pool:
+        """Read a pool strictly; anything unexpected is RefusedError(POOL_INVALID)."""
+        ...
+
+    def terms(self, accounts: Sequence[Pubkey], data: bytes) -> Terms | None:
+        """Read a swap instruction back; None for any other instruction of the program."""
+        ...
+
+    def parse_fill(self, pool: Pubkey, events: Iterable[bytes]) -> Report | None:
+        """Find the pool's swap among the events that the program itself wrote."""
+        ...
+
+    def classify_error(self, code: int) -> Meaning | None:
+        """Say what one of the program's own error codes means; None for an unknown one."""
+        ...

@@ -1,0 +1,351 @@
+"""Raydium CPMM: constant product, with a trade fee and an optional creator fee.
+
+Layouts, instructions and formulas follow raydium-io/raydium-cp-swap, programs/cp-swap/src:
+states/pool.rs, states/config.rs, curve/, instructions/swap_base_input.rs and swap_base_output.rs.
+Rates are millionths.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, NoReturn
+
+from solders.instruction import AccountMeta, Instruction
+from solders.pubkey import Pubkey
+
+from app.domain.errors import ReasonCode, RefusedError, TransientError
+from app.domain.money import ceil_div
+from app.engine.ports import Account
+from app.transactions.tokens import Mint, decode_mint, decode_token_account
+from app.transactions.venues.base import (
+    Accounts,
+    Meaning,
+    Moment,
+    Priced,
+    Report,
+    Swap,
+    Terms,
+    UserAccounts,
+    lasting,
+    passing,
+)
+
+PROGRAM: Final = Pubkey.from_string("CPMMoo8L3F4NbTegBCKVNunggL7H1ZpdTHKxQB5qKP1C")
+AUTHORITY: Final = Pubkey.from_string("GpMZbSM2GgvTKHJirzeGfMFoaZ8UR2X7F4v8vHTvxFbL")
+"""Owner of every vault: the address derived from `vault_and_lp_mint_auth_seed`."""
+_MILLION = 1_000_000
+_POOL_TAG = bytes.fromhex("f7ede3f5d7c3de46")
+_POOL_BYTES = 637
+_POOL_KEYS = struct.Struct("<8s" + 10 * "32s")
+_POOL_STATUS = struct.Struct("<329xB")
+_POOL_FEES = struct.Struct("<341x4Q")  # protocol 0, protocol 1, fund 0, fund 1
+_POOL_OPEN_TIME = struct.Struct("<373xQ")
+_POOL_CREATOR = struct.Struct("<389xBB6xQQ")  # on which side, enabled, owed 0, owed 1
+_CONFIG_TAG = bytes.fromhex("daf42168cbcb2b6f")
+_CONFIG_BYTES = 236
+_CONFIG = struct.Struct("<12xQ88xQ")  # trade fee rate, creator fee rate
+_SWAP_DISABLED = 1 << 2
+_CREATOR_ON_BOTH = 0
+_CREATOR_ON_ONE = (1, 2)  # only on token 0, only on token 1
+_SWAP_BASE_INPUT = bytes.fromhex("8fbe5adac41e33de")
+_SWAP_BASE_OUTPUT = bytes.fromhex("37d96256a34ab4ad")
+_SWAP = struct.Struct("<8sQQ")
+_SWAP_ACCOUNTS = 13
+_EVENT_TAG = bytes.fromhex("40c6cde8260871e2")
+_EVENT = struct.Struct("<8s32s6QB")
+_EVENT_FEES = struct.Struct("<153xQQB")  # trade fee, creator fee, creator fee on the input
+_ERRORS: Final[Mapping[int, Meaning]] = MappingProxyType(
+    {
+        6000: passing("NotApproved", "the pool is closed for swaps", ReasonCode.MARKET_CLOSED),
+        6005: passing(
+            "ExceededSlippage",
+            "the price moved beyond the order's bound",
+            ReasonCode.SLIPPAGE_EXCEEDED,
+        ),
+        6006: lasting(
+            "ZeroTradingTokens",
+            "the pool cannot give or take such an amount",
+            ReasonCode.INSUFFICIENT_LIQUIDITY,
+        ),
+        6008: lasting(
+            "InvalidVault",
+            "the pool's vaults are not those of the instruction",
+            ReasonCode.POOL_INVALID,
+        ),
+        6012: lasting(
+            "InsufficientVault",
+            "the pool holds less than it owes",
+            ReasonCode.INSUFFICIENT_LIQUIDITY,
+        ),
+        2505: lasting(
+            "RequireGtViolated",
+            "the amount is so small that one side rounds to zero",
+            ReasonCode.SIZE_TOO_SMALL,
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _PoolKeys:
+    """The addresses in a pool's account; pairs are in the pool's order of mints."""
+
+    config: Pubkey
+    vaults: tuple[Pubkey, Pubkey]
+    mints: tuple[Pubkey, Pubkey]
+    programs: tuple[Pubkey, Pubkey]
+    observation: Pubkey
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """Fees in millionths: on the input, and on the output (only ever the creator's)."""
+
+    on_input: int
+    on_output: int
+
+
+@dataclass(frozen=True, slots=True)
+class _CreatorFee:
+    rate: int
+    side: int
+
+
+@dataclass(frozen=True, slots=True)
+class CpmmPool:
+    """A pool's state; pairs are in the pool's order of mints, reserves free of fees owed."""
+
+    address: Pubkey
+    keys: _PoolKeys
+    mints: tuple[Mint, Mint]
+    reserves: tuple[int, int]
+    trade_rate: int
+    creator: _CreatorFee
+    enabled: bool
+    open_time: int
+    unix_time: int
+
+    @property
+    def decimals(self) -> Mapping[Pubkey, int]:
+        """The two mints with their decimals."""
+        return {mint.address: mint.decimals for mint in self.mints}
+
+    def quote(self, swap: Swap) -> Priced:
+        """Price a swap exactly as the program would in this state."""
+        self._require_open()
+        side = self._side_in(swap)
+        priced = self._exact_in(swap, side) if swap.exact_in else self._exact_out(swap, side)
+        if min(priced.amount_in, priced.amount_out) <= 0:
+            raise _too_small()
+        return priced
+
+    def build(self, swap: Swap, bound: int, user: UserAccounts) -> Instruction:
+        """Give the swap's instruction; `bound` is the least received or the most paid."""
+        side = self._side_in(swap)
+        sides = (side, 1 - side)
+        tag = _SWAP_BASE_INPUT if swap.exact_in else _SWAP_BASE_OUTPUT
+        amounts = (swap.amount, bound) if swap.exact_in else (bound, swap.amount)
+        accounts = [
+            AccountMeta(user.owner, is_signer=True, is_writable=False),
+            _readonly(AUTHORITY),
+            _readonly(self.keys.config),
+            _writable(self.address),
+            _writable(user.source),
+            _writable(user.destination),
+            *(_writable(self.keys.vaults[each]) for each in sides),
+            *(_readonly(self.mints[each].program) for each in sides),
+            *(_readonly(self.mints[each].address) for each in sides),
+            _writable(self.keys.observation),
+        ]
+        return Instruction(PROGRAM, _SWAP.pack(tag, *amounts), accounts)
+
+    def _require_open(self) -> None:
+        if not self.enabled:
+            what = f"swaps are switched off in pool {self.address}"
+            raise RefusedError(ReasonCode.MARKET_CLOSED, what)
+        if self.unix_time < self.open_time:
+            what = f"pool {self.address} opens in {self.open_time - self.unix_time} s"
+            raise TransientError(ReasonCode.MARKET_CLOSED, what)
+
+    def _side_in(self, swap: Swap) -> int:
+        mints = (swap.mint_in, swap.mint_out)
+        if mints not in (self.keys.mints, self.keys.mints[::-1]):
+            _refuse(self.address, "trades other mints")
+        return self.keys.mints.index(swap.mint_in)
+
+    def _rates(self, side: int) -> _Rates:
+        on_input = self.creator.side in (_CREATOR_ON_BOTH, _CREATOR_ON_ONE[side])
+        rate = self.creator.rate
+        return _Rates(self.trade_rate + rate, 0) if on_input else _Rates(self.trade_rate, rate)
+
+    def _exact_in(self, swap: Swap, side: int) -> Priced:
+        rates = self._rates(side)
+        reserve_in, reserve_out = self.reserves[side], self.reserves[1 - side]
+        arriving = swap.amount - self.mints[side].fee.of(swap.amount)
+        fee = ceil_div(arriving * rates.on_input, _MILLION)
+        net = arriving - fee
+        out = net * reserve_out // (reserve_in + net)
+        out -= ceil_div(out * rates.on_output, _MILLION)
+        return Priced(swap.amount, out - self.mints[1 - side].fee.of(out), fee)
+
+    def _exact_out(self, swap: Swap, side: int) -> Priced:
+        rates = self._rates(side)
+        reserve_in, reserve_out = self.reserves[side], self.reserves[1 - side]
+        sent = swap.amount + self.mints[1 - side].fee.on_top(swap.amount)
+        gross = ceil_div(sent * _MILLION, _MILLION - rates.on_output)
+        if gross >= reserve_out:
+            raise _too_large()
+        net = ceil_div(reserve_in * gross, reserve_out - gross)
+        arriving = ceil_div(net * _MILLION, _MILLION - rates.on_input)
+        paid = arriving + self.mints[side].fee.on_top(arriving)
+        return Priced(paid, swap.amount, arriving - net)
+
+
+class RaydiumCpmm:
+    """Raydium's standard AMM, of either token program."""
+
+    name: Final = "raydium_cpmm"
+    program: Final = PROGRAM
+
+    def accounts_needed(self, account: Account) -> tuple[Pubkey, ...]:
+        """Name the fee tier and the vaults."""
+        keys = _pool_keys(account)
+        return () if keys is None else (keys.config, *keys.vaults)
+
+    def decode(self, address: Pubkey, accounts: Accounts, moment: Moment) -> CpmmPool:
+        """Read a pool strictly; anything unexpected is RefusedError(POOL_INVALID)."""
+        account = accounts.get(str(address))
+        keys = _pool_keys(account)
+        if account is None or keys is None:
+            _refuse(address, f"is no pool of program {PROGRAM}")
+        trade_rate, creator_rate = _config_rates(address, accounts.get(str(keys.config)))
+        status = _POOL_STATUS.unpack_from(account.data)[0]
+        creator_side, creator_enabled, *_ = _POOL_CREATOR.unpack_from(account.data)
+        creator = _CreatorFee(creator_rate if creator_enabled else 0, creator_side)
+        if creator_side > max(_CREATOR_ON_ONE) or trade_rate + creator.rate >= _MILLION:
+            _refuse(address, "has fees that make no sense")
+        return CpmmPool(
+            address=address,
+            keys=keys,
+            mints=_mints(address, keys, accounts, moment.epoch),
+            reserves=_reserves(address, keys, account.data, accounts),
+            trade_rate=trade_rate,
+            creator=creator,
+            enabled=not status & _SWAP_DISABLED,
+            open_time=_POOL_OPEN_TIME.unpack_from(account.data)[0],
+            unix_time=moment.unix_time,
+        )
+
+    def terms(self, accounts: Sequence[Pubkey], data: bytes) -> Terms | None:
+        """Read a swap instruction back; None for any other instruction of the program."""
+        if len(data) != _SWAP.size or len(accounts) != _SWAP_ACCOUNTS:
+            return None
+        tag, first, second = _SWAP.unpack(data)
+        if tag not in (_SWAP_BASE_INPUT, _SWAP_BASE_OUTPUT):
+            return None
+        exact_in = tag == _SWAP_BASE_INPUT
+        amount, bound = (first, second) if exact_in else (second, first)
+        user = UserAccounts(accounts[0], accounts[4], accounts[5])
+        return Terms(accounts[3], user, accounts[6], accounts[7], exact_in, amount, bound)
+
+    def parse_fill(self, pool: Pubkey, events: Iterable[bytes]) -> Report | None:
+        """Find the pool's swap among the events that the program itself wrote.
+
+        The event's amounts are those of the vaults: a transfer fee comes on top of the input and
+        off the output.
+        """
+        for event in events:
+            if len(event) < _EVENT.size or event[:8] != _EVENT_TAG or event[8:40] != bytes(pool):
+                continue
+            _, _, _, _, moved_in, moved_out, fee_in, fee_out, _ = _EVENT.unpack_from(event)
+            venue_fee = _event_fee(event)
+            return Report(moved_in + fee_in, moved_out - fee_out, moved_in, moved_out, venue_fee)
+        return None
+
+    def classify_error(self, code: int) -> Meaning | None:
+        """Say what one of the program's own error codes means; None for an unknown one."""
+        return _ERRORS.get(code)
+
+
+def _event_fee(event: bytes) -> int | None:
+    if len(event) < _EVENT_FEES.size:
+        return None  # older builds end the event before the fees
+    trade, creator, on_input = _EVENT_FEES.unpack_from(event)
+    return int(trade + creator if on_input else trade)
+
+
+def _pool_keys(account: Account | None) -> _PoolKeys | None:
+    if (
+        account is None
+        or account.owner != str(PROGRAM)
+        or len(account.data) != _POOL_BYTES
+        or account.data[:8] != _POOL_TAG
+    ):
+        return None
+    raw = _POOL_KEYS.unpack_from(account.data)
+    config, _, vault0, vault1, _, mint0, mint1, program0, program1, observation = (
+        Pubkey.from_bytes(each) for each in raw[1:]
+    )
+    return _PoolKeys(config, (vault0, vault1), (mint0, mint1), (program0, program1), observation)
+
+
+def _config_rates(pool: Pubkey, account: Account | None) -> tuple[int, int]:
+    if (
+        account is None
+        or account.owner != str(PROGRAM)
+        or len(account.data) != _CONFIG_BYTES
+        or account.data[:8] != _CONFIG_TAG
+    ):
+        _refuse(pool, "names a fee tier that is none")
+    trade, creator = _CONFIG.unpack_from(account.data)
+    return trade, creator
+
+
+def _mints(pool: Pubkey, keys: _PoolKeys, accounts: Accounts, epoch: int) -> tuple[Mint, Mint]:
+    first, second = (decode_mint(mint, accounts.get(str(mint)), epoch) for mint in keys.mints)
+    if (first.program, second.program) != keys.programs:
+        _refuse(pool, "names another token program than its mints'")
+    return first, second
+
+
+def _reserves(pool: Pubkey, keys: _PoolKeys, data: bytes, accounts: Accounts) -> tuple[int, int]:
+    protocol0, protocol1, fund0, fund1 = _POOL_FEES.unpack_from(data)
+    *_, creator0, creator1 = _POOL_CREATOR.unpack_from(data)
+    owed = (protocol0 + fund0 + creator0, protocol1 + fund1 + creator1)
+    first, second = (_vault_balance(pool, keys, side, accounts) - owed[side] for side in (0, 1))
+    if min(first, second) <= 0:
+        what = f"pool {pool} holds nothing beyond the fees it owes"
+        raise RefusedError(ReasonCode.INSUFFICIENT_LIQUIDITY, what)
+    return first, second
+
+
+def _vault_balance(pool: Pubkey, keys: _PoolKeys, side: int, accounts: Accounts) -> int:
+    account = accounts.get(str(keys.vaults[side]))
+    vault = decode_token_account(account, f"vault {keys.vaults[side]} of pool {pool}")
+    if vault.mint != keys.mints[side] or vault.owner != AUTHORITY or not vault.usable:
+        _refuse(pool, "has a vault that is not its own")
+    return vault.amount
+
+
+def _refuse(pool: Pubkey, what: str) -> NoReturn:
+    todo = "check the market's configuration"
+    raise RefusedError(ReasonCode.POOL_INVALID, f"{pool} {what}", todo=todo)
+
+
+def _too_small() -> RefusedError:
+    what = "the amount is so small that one side of the swap rounds to zero"
+    return RefusedError(ReasonCode.SIZE_TOO_SMALL, what, todo="trade a larger size")
+
+
+def _too_large() -> RefusedError:
+    what = "the pool holds less than is wanted of it"
+    return RefusedError(ReasonCode.INSUFFICIENT_LIQUIDITY, what, todo="trade a smaller size")
+
+
+def _readonly(key: Pubkey) -> AccountMeta:
+    return AccountMeta(key, is_signer=False, is_writable=False)
+
+
+def _writable(key: Pubkey) -> AccountMeta:
+    return AccountMeta(key, is_signer=False, is_writable=True)
