@@ -4,10 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from app.sandbox.ledger import LedgerError
+from app.sandbox.ledger import LedgerBroken, LedgerError
 from app.sandbox.process import ProcessOptions, StartError, run_process
 from app.sandbox.wallet import WalletError
 
+EXIT_BROKEN = 1
 EXIT_REFUSED = 2
 
 
@@ -49,6 +50,9 @@ def main() -> int:
     except (LedgerError, StartError, WalletError) as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_REFUSED
+    except LedgerBroken as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_BROKEN
     return 0
 
 

@@ -8,7 +8,7 @@ anything is answered, so a killed process loses nothing; flushed to the disk onc
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 from zlib import crc32
@@ -19,6 +19,10 @@ LOCK_FILE = "lock"
 
 class LedgerError(Exception):
     """The ledger cannot be used; the text is `CODE: what; what to do`."""
+
+
+class LedgerBroken(Exception):
+    """The ledger can no longer be written: what memory holds is ahead of it, so the process ends."""
 
 
 class LedgerLock:
@@ -62,12 +66,20 @@ class Ledger:
                 good += len(line)
                 yield entry
 
-    def append(self, entry: dict[str, object]) -> None:
-        """Write an entry; when this returns, a killed process does not lose it."""
+    def append(
+        self, entry: dict[str, object], write: Callable[[int, bytes], int] = os.write
+    ) -> None:
+        """Write an entry; when this returns, a killed process does not lose it.
+
+        Raises LedgerBroken.
+        """
         line = _encode(entry)
-        written = os.write(self._fd, line)
+        try:
+            written = write(self._fd, line)
+        except OSError as error:
+            raise _unwritable(self._path, str(error)) from error
         if written != len(line):
-            raise OSError(f"only {written} of {len(line)} bytes were written to {self._path}")
+            raise _unwritable(self._path, f"{written} of {len(line)} bytes written")
         self._unsynced += 1
 
     def needs_sync(self) -> bool:
@@ -91,6 +103,10 @@ class Ledger:
                 "restore the file, or remove the folder for a new chain"
             )
         os.ftruncate(self._fd, size)
+
+
+def _unwritable(path: Path, why: str) -> LedgerBroken:
+    return LedgerBroken(f"LEDGER_UNWRITABLE: {path}: {why}; free space and start again")
 
 
 def _encode(entry: dict[str, object]) -> bytes:

@@ -198,7 +198,8 @@ class Node:
 
     def _begin(self, folder: Path, first: dict[str, object]) -> tuple[Genesis, Chain]:
         """Make the first block that a ledger's first entry describes."""
-        program = (folder / PROGRAM_FILE).read_bytes()
+        path = folder / PROGRAM_FILE
+        program = path.read_bytes() if path.exists() else b""
         _refuse_other(folder, first, self.options, program)
         rules = ChainRules(**first["rules"])  # type: ignore[arg-type]
         self.options = replace(self.options, rules=rules)

@@ -104,8 +104,37 @@ def _listen(port: int) -> socket.socket:
 
 
 async def _serve(node: Node, options: ProcessOptions, listener: socket.socket) -> None:
+    """Serve until a signal, a failure, or nobody wants this sandbox any more."""
     app = SandboxApp(node, time.time)
-    config = uvicorn.Config(
+    server = QuietServer(_server_config(app))
+    app.connections = server
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    # the socket listens already: who comes before the server has started waits in its backlog
+    serving = asyncio.create_task(server.serve([listener]))
+    others = [
+        asyncio.create_task(run_clock(node, options.slot_ms, automatic=options.automatic)),
+        asyncio.create_task(_watch(app, options)),
+        asyncio.create_task(_failure(app)),
+        asyncio.create_task(stop.wait()),
+    ]
+    hand_over = HandOver(options, node, listener.getsockname()[1])
+    try:
+        hand_over.write()
+        await asyncio.wait({serving, *others}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        hand_over.remove()
+        app.faults.clear()
+        server.should_exit = True
+        for task in others:
+            task.cancel()
+        results = await asyncio.gather(serving, *others, return_exceptions=True)
+    _raise_failures(results)
+
+
+def _server_config(app: SandboxApp) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         log_config=None,
         log_level="warning",
@@ -118,29 +147,13 @@ async def _serve(node: Node, options: ProcessOptions, listener: socket.socket) -
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=BACKLOG,
     )
-    server = QuietServer(config)
-    app.connections = server
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, stop.set)
-    serving = asyncio.create_task(server.serve([listener]))
-    clock = asyncio.create_task(run_clock(node, options.slot_ms, automatic=options.automatic))
-    watch = asyncio.create_task(_watch(app, options))
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        # the socket listens already: who comes before the server has started waits in its backlog
-        hand_over = HandOver(options, node, listener.getsockname()[1])
-        hand_over.write()
-        await asyncio.wait({serving, clock, watch, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        hand_over.remove()
-    finally:
-        app.faults.clear()
-        server.should_exit = True
-        for task in (watch, stopping, clock):
-            task.cancel()
-        results = await asyncio.gather(serving, clock, watch, stopping, return_exceptions=True)
-    _raise_failures(results)
+
+
+async def _failure(app: SandboxApp) -> None:
+    """Raise what makes it impossible to go on."""
+    await app.failed.wait()
+    if app.failure is not None:
+        raise app.failure
 
 
 def _raise_failures(results: Iterable[object]) -> None:

@@ -3,6 +3,7 @@
 An endpoint of another kind is one more entry in the routes.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Protocol
@@ -23,6 +24,7 @@ from app.sandbox.http import (
     send_response,
 )
 from app.sandbox.journal import Journal
+from app.sandbox.ledger import LedgerBroken
 from app.sandbox.node import Node
 from app.sandbox.render import Json
 from app.sandbox.rpc import Asked, answer, parse_request
@@ -46,6 +48,8 @@ class SandboxApp:
         self.faults = Faults(node)
         self.hub = Hub(node)
         self.requests = 0
+        self.failed = asyncio.Event()
+        self.failure: LedgerBroken | None = None
         self.connections: Connections | None = None
         self.routes: dict[tuple[str, str], Handler] = {
             ("POST", "/"): self._rpc,
@@ -72,7 +76,10 @@ class SandboxApp:
             response = await self._respond(request)
         except BodyTooLarge:
             response = Response(413, b"body too large", ())
-        except Dropped:
+        except (Dropped, LedgerBroken) as error:
+            if isinstance(error, LedgerBroken):
+                self.failure = error
+                self.failed.set()
             if self.connections is None:
                 raise
             self.connections.abort(scope["client"])
