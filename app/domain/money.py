@@ -20,11 +20,11 @@ _EXACT = Context(prec=80, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact, InvalidO
 def to_base_units(amount: Decimal, decimals: int) -> int | None:
     """Give a finite `amount` (whole tokens) in base units, or None with more than `decimals` places.
 
-    Raises decimal.InvalidOperation when that has more than 80 digits.
+    Raises decimal.InvalidOperation when they have more than 80 digits.
     """
     with localcontext(_EXACT):
         try:
-            return int(amount.scaleb(decimals).quantize(Decimal(1)))
+            return int(amount.quantize(Decimal(1).scaleb(-decimals)).scaleb(decimals))
         except Inexact:
             return None
 
