@@ -1,0 +1,215 @@
+"""The schemas of what is answered."""
+
+from app.api.openapi.shapes import (
+    Schema,
+    array,
+    closed,
+    decimal,
+    enum,
+    nullable,
+    order_id,
+    ref,
+    string,
+    time,
+    whole,
+)
+from app.domain.attempt import AttemptStatus
+from app.domain.errors import ReasonCode
+from app.domain.events import EventKind
+from app.domain.order import OrderStatus
+from app.domain.outcome import ReplyOutcome
+from app.domain.signal import Action
+
+
+def response_schemas() -> dict[str, Schema]:
+    """Give every schema of an answer by name."""
+    return {
+        "Accepted": _accepted(),
+        "Order": _order(),
+        "Fill": _fill(),
+        "Attempt": _attempt(),
+        "Submission": _submission(),
+        "ProgramError": _program_error(),
+        "OrderList": closed(
+            {"orders": array(ref("Order")), "next_cursor": nullable(string())},
+        ),
+        "Statistics": _statistics(),
+        "StatisticsGroup": closed({"key": nullable(string()), **_totals()}),
+        "Canceled": closed({"canceled": whole(), "requested": whole()}),
+        "Event": _event(),
+        "EventList": closed({"events": array(ref("Event")), "next_after": whole()}),
+        "Status": _status(),
+        "Problem": _problem(),
+    }
+
+
+def _accepted() -> Schema:
+    return closed(
+        {
+            "order_id": order_id(),
+            "client_order_id": nullable(string()),
+            "status": enum(OrderStatus),
+            "accepted_at": time(),
+        }
+    )
+
+
+def _order() -> Schema:
+    return closed(
+        {
+            "order_id": order_id(),
+            "client_order_id": nullable(string()),
+            "action": enum(Action),
+            "market": string(),
+            "size": nullable(decimal()),
+            "quote_size": nullable(decimal()),
+            "price": nullable(decimal()),
+            "confidence": nullable(decimal()),
+            "priority": whole(),
+            "strategy": nullable(string()),
+            "status": enum(OrderStatus),
+            "reason_code": nullable(enum(ReasonCode)),
+            "reason": nullable(string()),
+            "program_error": nullable(ref("ProgramError")),
+            "in_doubt_since": nullable(time()),
+            "cancel_requested_at": nullable(time()),
+            "landed_failed_at": nullable(time()),
+            "accepted_at": time(),
+            "filled_at": nullable(time()),
+            "finalized_at": nullable(time()),
+            "fill": nullable(ref("Fill")),
+            "attempts": array(ref("Attempt")),
+        }
+    )
+
+
+def _fill() -> Schema:
+    fees = ("network", "priority", "tip")
+    return closed(
+        {
+            "base_amount": nullable(decimal()),
+            "quote_amount": nullable(decimal()),
+            "average_price": nullable(decimal()),
+            "slippage_bps": nullable(decimal()),
+            "fees": closed({**{kind: decimal() for kind in fees}, "venue": nullable(decimal())}),
+        }
+    )
+
+
+def _attempt() -> Schema:
+    return closed(
+        {
+            "number": {"type": "integer", "minimum": 1},
+            "signature": string(),
+            "status": enum(AttemptStatus),
+            "last_valid_block_height": whole(),
+            "landed_slot": nullable(whole()),
+            "error": nullable(ref("ProgramError")),
+            "submissions": array(ref("Submission")),
+        }
+    )
+
+
+def _submission() -> Schema:
+    return closed(
+        {
+            "method": string(),
+            "outcome": enum(ReplyOutcome),
+            "reason": string(),
+            "sent_at": time(),
+            "latency_ms": {"type": "number", "minimum": 0},
+        }
+    )
+
+
+def _program_error() -> Schema:
+    """Describe a decoded error; `raw` is the value as the chain gave it."""
+    return closed({"name": string(), "message": string(), "raw": {}})
+
+
+def _totals() -> dict[str, Schema]:
+    volume = closed(
+        {
+            "market": string(),
+            "action": enum(Action),
+            "base_amount": decimal(),
+            "quote_amount": decimal(),
+        }
+    )
+    return {
+        "orders": whole(),
+        "average_ms": nullable(whole()),
+        "fees": closed({kind: decimal() for kind in ("network", "priority", "tip")}),
+        "volumes": array(volume),
+    }
+
+
+def _statistics() -> Schema:
+    groups = ("status", "market", "strategy", "method", "reason")
+    return closed(
+        {
+            **_totals(),
+            "success_rate": nullable(decimal()),
+            **{f"by_{name}": array(ref("StatisticsGroup")) for name in groups},
+        }
+    )
+
+
+def _event() -> Schema:
+    return closed(
+        {
+            "position": {"type": "integer", "minimum": 1},
+            "order_id": string(),
+            "seq": whole(),
+            "at": time(),
+            "kind": enum(EventKind),
+            "data": {"type": "object"},
+            "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        }
+    )
+
+
+def _status() -> Schema:
+    counts = ("pending", "active", "completed", "in_doubt")
+    chain = {
+        "network": string(),
+        "rpc_url": string(),
+        "genesis_hash": nullable(string()),
+        "slot": nullable(whole()),
+        "block_height": nullable(whole()),
+    }
+    wallet = {"name": string(), "address": string(), "balance_lamports": nullable(whole())}
+    method = {"name": string(), "breaker": string()}
+    properties = {
+        "network": string(),
+        "version": string(),
+        "uptime_seconds": {"type": "number", "minimum": 0},
+        "chain": _open(chain),
+        "queue": _open({name: whole() for name in counts}),
+        "workers": {},
+        "methods": array(_open(method)),
+        "wallets": array(_open(wallet)),
+    }
+    return _open(properties)
+
+
+def _open(properties: dict[str, Schema]) -> Schema:
+    """Describe an object with at least these properties."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _problem() -> Schema:
+    return closed(
+        {
+            "type": {"type": "string", "format": "uri"},
+            "title": string(),
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "code": enum(ReasonCode),
+            "detail": string(),
+            "retryable": {"type": "boolean"},
+            "field": string(),
+            "order_id": order_id(),
+            "reasons": array(string()),
+        },
+        optional=("field", "order_id", "reasons"),
+    )

@@ -1,0 +1,300 @@
+"""The operations of the document: what each path takes and may answer."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from app.api.openapi.shapes import (
+    Schema,
+    described,
+    enum,
+    one_of_names,
+    order_id,
+    ref,
+    string,
+    text,
+)
+from app.api.parameters import INTEGER_MAX
+from app.api.routes import events, orders
+from app.domain.order import OrderStatus
+from app.domain.signal import TEXT_LENGTH_MAX, Action
+
+_PROBLEMS = (400, 404, 409, 413, 415, 422, 500, 503)
+_ASCII_KEY = rf"^[!-~]([ -~]{{0,{TEXT_LENGTH_MAX - 2}}}[!-~])?$"
+_LOCATION = {"Location": {"description": "Where the order is.", "schema": string()}}
+_REPLAYED = {
+    "Idempotency-Replayed": {
+        "description": "true: this is the order of an earlier request.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+
+
+def responses() -> Schema:
+    """Give the problem answers by status."""
+    described_by = {status: HTTPStatus(status).phrase for status in _PROBLEMS}
+    answers = {f"Problem{status}": _problem(text) for status, text in described_by.items()}
+    retry = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    answers["Problem503"]["headers"] = retry
+    return answers
+
+
+def _problem(description: str) -> Schema:
+    return {
+        "description": description,
+        "content": {"application/problem+json": {"schema": ref("Problem")}},
+    }
+
+
+def paths(markets: Sequence[str] | None) -> Schema:
+    """Give the paths with their operations."""
+    return {
+        "/signals": {"post": _post_signal()},
+        "/orders": {"get": _list_orders(markets)},
+        "/orders/statistics": {"get": _statistics(markets)},
+        "/orders/cancel": {"post": _cancel_orders(markets)},
+        "/orders/{order_id}": {"get": _get_order()},
+        "/orders/{order_id}/cancel": {"post": _cancel_order()},
+        "/orders/{order_id}/events": {"get": _order_events()},
+        "/events": {"get": _events()},
+        "/status": {"get": _status()},
+        "/metrics": {"get": _metrics()},
+        "/healthz": {"get": _health()},
+        "/readyz": {"get": _readiness()},
+    }
+
+
+def _operation(
+    name: str,
+    tag: str,
+    summary: str,
+    *,
+    answers: Schema,
+    problems: Sequence[int] = (),
+    parameters: Sequence[Schema] = (),
+) -> Schema:
+    told = {str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in problems}
+    operation: Schema = {"operationId": name, "tags": [tag], "summary": summary}
+    if parameters:
+        operation["parameters"] = list(parameters)
+    return {**operation, "responses": {**answers, **told}}
+
+
+def _json(schema: str, description: str, headers: Schema | None = None) -> Schema:
+    answer: Schema = {
+        "description": description,
+        "content": {"application/json": {"schema": ref(schema)}},
+    }
+    return {**answer, "headers": headers} if headers else answer
+
+
+def _query(name: str, schema: Schema, description: str) -> Schema:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+def _path_id() -> Schema:
+    return {"name": "order_id", "in": "path", "required": True, "schema": order_id()}
+
+
+def _post_signal() -> Schema:
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "pattern": _ASCII_KEY},
+        "description": "The same signal with it again is the same order; it lives as long as that.",
+    }
+    operation = _operation(
+        "postSignal",
+        "signals",
+        "Post a signal: answered once its order is durable",
+        parameters=[key],
+        answers={
+            "202": _json("Accepted", "A new order.", _LOCATION),
+            "200": _json(
+                "Accepted", "The order of an earlier request.", {**_LOCATION, **_REPLAYED}
+            ),
+        },
+        problems=(400, 409, 413, 415, 422, 500, 503),
+    )
+    body = {"required": True, "content": {"application/json": {"schema": ref("Signal")}}}
+    return {**operation, "requestBody": body}
+
+
+def _filters(markets: Sequence[str] | None) -> list[Schema]:
+    time = {"type": "string", "format": "date-time"}
+    return [
+        _query("status", enum(OrderStatus), "Orders that stand so."),
+        _query("market", one_of_names(markets), "Orders of a configured market."),
+        _query("action", enum(Action), "Orders to buy, or to sell."),
+        _query("strategy", text(), "Orders of a strategy."),
+        _query("client_order_id", text(), "The order of a client's id."),
+        _query("from", time, "Accepted at or after this time."),
+        _query("to", time, "Accepted before this time."),
+    ]
+
+
+def _list_orders(markets: Sequence[str] | None) -> Schema:
+    limit = _query(
+        "limit",
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": orders.LIMIT_MAX,
+            "default": orders.LIMIT_DEFAULT,
+        },
+        "Orders on a page.",
+    )
+    cursor = _query("cursor", string(), "`next_cursor` of the page before; valid under new orders.")
+    return _operation(
+        "listOrders",
+        "orders",
+        "List orders, newest first",
+        parameters=[*_filters(markets), limit, cursor],
+        answers={"200": _json("OrderList", "A page; `next_cursor` is null on the last.")},
+        problems=(422, 500, 503),
+    )
+
+
+def _statistics(markets: Sequence[str] | None) -> Schema:
+    return _operation(
+        "getStatistics",
+        "orders",
+        "Add orders up: counts, volumes, fees, times",
+        parameters=_filters(markets),
+        answers={"200": _json("Statistics", "In all, and by group.")},
+        problems=(422, 500, 503),
+    )
+
+
+def _get_order() -> Schema:
+    wait = _query(
+        "wait",
+        {"type": "integer", "minimum": 0, "maximum": orders.WAIT_SECONDS_MAX, "default": 0},
+        "Seconds to wait for the order's end.",
+    )
+    return _operation(
+        "getOrder",
+        "orders",
+        "Show an order",
+        parameters=[_path_id(), wait],
+        answers={"200": _json("Order", "The order, its attempts and their submissions.")},
+        problems=(404, 422, 500, 503),
+    )
+
+
+def _cancel_order() -> Schema:
+    return _operation(
+        "cancelOrder",
+        "orders",
+        "Cancel an order",
+        parameters=[_path_id()],
+        answers={
+            "200": _json("Order", "Canceled."),
+            "202": _json("Order", "Asked for: an attempt is alive, and decides."),
+        },
+        problems=(404, 409, 422, 500, 503),
+    )
+
+
+def _cancel_orders(markets: Sequence[str] | None) -> Schema:
+    return _operation(
+        "cancelOrders",
+        "orders",
+        "Cancel all unfinished orders, of a market or of a strategy or of both",
+        parameters=[
+            _query("market", one_of_names(markets), "Orders of a configured market."),
+            _query("strategy", text(), "Orders of a strategy."),
+        ],
+        answers={"200": _json("Canceled", "How many are canceled, and how many were asked to be.")},
+        problems=(422, 500, 503),
+    )
+
+
+def _event_parameters() -> list[Schema]:
+    position = {"type": "integer", "minimum": 0, "maximum": INTEGER_MAX}
+    count = {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": events.LIMIT_MAX,
+        "default": events.LIMIT_DEFAULT,
+    }
+    last = {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "schema": position,
+        "description": "For streams: the position seen last; it counts more than `after`.",
+    }
+    return [
+        _query("after", {**position, "default": 0}, "The position to go on from."),
+        _query("limit", count, "Events on a page."),
+        last,
+    ]
+
+
+def _event_answers() -> Schema:
+    answer = _json("EventList", "A page, or a stream when text/event-stream is asked for.")
+    stream = described(string(), "id: the event's position; event: its kind; data: an Event.")
+    answer["content"]["text/event-stream"] = {"schema": stream}
+    return {"200": answer}
+
+
+def _order_events() -> Schema:
+    return _operation(
+        "getOrderEvents",
+        "events",
+        "Show what happened to an order",
+        parameters=[_path_id(), *_event_parameters()],
+        answers=_event_answers(),
+        problems=(404, 422, 500, 503),
+    )
+
+
+def _events() -> Schema:
+    return _operation(
+        "getEvents",
+        "events",
+        "Show what happened, in the order of the trail",
+        parameters=_event_parameters(),
+        answers=_event_answers(),
+        problems=(422, 500, 503),
+    )
+
+
+def _status() -> Schema:
+    return _operation(
+        "getStatus",
+        "system",
+        "Show network, chain, queue, workers, methods and wallets",
+        answers={"200": _json("Status", "As it is now, from memory.")},
+        problems=(422, 500, 503),
+    )
+
+
+def _metrics() -> Schema:
+    answer = {"description": "Prometheus.", "content": {"text/plain": {"schema": string()}}}
+    return _operation(
+        "getMetrics",
+        "system",
+        "Metrics in Prometheus' text format",
+        answers={"200": answer},
+        problems=(500, 503),
+    )
+
+
+def _flag(name: str, description: str) -> Schema:
+    schema = {"type": "object", "properties": {name: {"const": True}}, "required": [name]}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _health() -> Schema:
+    answers = {"200": _flag("alive", "The process answers.")}
+    return _operation("getHealth", "system", "Tell whether the process lives", answers=answers)
+
+
+def _readiness() -> Schema:
+    return _operation(
+        "getReadiness",
+        "system",
+        "Tell whether signals can be executed",
+        answers={"200": _flag("ready", "They can.")},
+        problems=(500, 503),
+    )
