@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from solders.pubkey import Pubkey
 
-from app.sandbox.layouts import SWAP_EVENT, PoolState
+from app.sandbox.layouts import CPMM_PROGRAM, SWAP_EVENT, PoolState
 from tests.sandbox.bench import NOW, Bench, Outcome, Terms, load
 
 PLENTY = 2**62
@@ -138,21 +138,75 @@ def test_only_the_swap_bit_of_the_status_stops_swaps(bench: Bench) -> None:
         assert bench.send(bench.swap(*pool, 0, PLENTY).exact_in(10**6, 0)).error == error
 
 
-def test_a_swap_notes_epoch_and_price_history(bench: Bench) -> None:
-    """Prices before the swap accumulate at most every 15 s as seconds x (quote << 32) // base."""
+def free(bench: Bench, address: Pubkey) -> list[int]:
+    """Give a pool's own reserves."""
+    pool = bench.pool(address)
+    return [bench.amount(vault) - pool.owed(i) for i, vault in enumerate(pool.vaults)]
+
+
+def observations(history: bytes, index: int) -> tuple[int, ...]:
+    """Read an entry of a price history: time, and the two cumulative prices."""
+    at = 43 + 40 * index
+    cuts = ((at, at + 8), (at + 8, at + 24), (at + 24, at + 40))
+    return tuple(int.from_bytes(history[start:end], "little") for start, end in cuts)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_swap_notes_epoch_and_price_history(bench: Bench, side: int) -> None:
+    """Prices before the swap accumulate after 15 s as seconds x (quote << 32) // base."""
     address, pool = bench.put_pool(Terms(vaults=(3 * 10**9, 10**12)))
-    swap = bench.swap(address, pool, 0, PLENTY)
+    swap = bench.swap(address, pool, side, PLENTY)
     bench.set_clock(NOW + 14, epoch=9)
     assert bench.send(swap.exact_in(10**6, 0)).error is None
     assert bench.data(pool.observation)[9] == 0
-    base, quote = (bench.amount(v) - bench.pool(address).owed(i) for i, v in enumerate(pool.vaults))
-    bench.set_clock(NOW + 31, epoch=10)
+    base, quote = free(bench, address)
+    bench.set_clock(NOW + 15, epoch=10)
     assert bench.send(swap.exact_in(10**6, 0)).error is None
     history = bench.data(pool.observation)
-    entry = [int.from_bytes(history[a:b], "little") for a, b in ((83, 91), (91, 107), (107, 123))]
+    prices = ((quote << 32) // base, (base << 32) // quote)
     assert history[9] == 1
-    assert entry == [NOW + 31, 31 * ((quote << 32) // base), 31 * ((base << 32) // quote)]
+    assert observations(history, 1) == (NOW + 15, 15 * prices[0], 15 * prices[1])
     assert bench.pool(address).recent_epoch == 10
+
+
+def test_the_price_history_is_a_ring(bench: Bench) -> None:
+    """The entry after the hundredth is the first, and sums carry into their upper half."""
+    address, pool = bench.put_pool(Terms(vaults=(10**6, 10**18)))
+    history = bytearray(bench.data(pool.observation))
+    history[9], last = 99, 43 + 40 * 99
+    full = (2**64 - 1).to_bytes(16, "little")
+    history[last : last + 40] = NOW.to_bytes(8, "little") + full + full
+    bench.put(pool.observation, CPMM_PROGRAM, bytes(history))
+    base, quote = free(bench, address)
+    bench.set_clock(NOW + 100)
+    assert bench.send(bench.swap(address, pool, 0, PLENTY).exact_in(10**3, 0)).error is None
+    after = bench.data(pool.observation)
+    sums = (2**64 - 1 + 100 * ((quote << 32) // base), 2**64 - 1 + 100 * ((base << 32) // quote))
+    assert (after[9], observations(after, 0)) == (0, (NOW + 100, *sums))
+
+
+def test_a_price_history_from_the_future_is_left_alone(bench: Bench) -> None:
+    """A clock behind the last entry adds nothing and stops no swap."""
+    address, pool = bench.put_pool(Terms(vaults=(10**9, 10**9)))
+    before = bench.data(pool.observation)
+    bench.set_clock(NOW - 60)
+    assert bench.send(bench.swap(address, pool, 0, PLENTY).exact_in(10**6, 0)).error is None
+    assert bench.data(pool.observation) == before
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        Terms(vaults=(10**9, 10**9), creator_fee_on=3),
+        Terms(vaults=(10**9, 10**9), trade=10**6),
+        Terms(vaults=(10**9, 10**9), creator=2**64 - 1, enable_creator_fee=True),
+    ],
+)
+def test_senseless_fees_are_refused(bench: Bench, terms: Terms) -> None:
+    """An unknown place for the creator fee, or a rate of one and more, is refused with 6013."""
+    swap = bench.swap(*bench.put_pool(terms), 0, PLENTY)
+    assert bench.send(swap.exact_in(10**6, 0)).error == 6013
+    assert bench.send(swap.exact_out(PLENTY, 10**6)).error == 6013
 
 
 def test_a_swap_stays_cheap(bench: Bench) -> None:

@@ -157,6 +157,15 @@ def test_booked_fees_do_not_overflow(bench: Bench) -> None:
     assert bench.pool(address).protocol_fees == owes
 
 
+def test_a_price_of_exactly_two_to_the_64_does_not_wrap_round(bench: Bench) -> None:
+    """When rounding up takes the input one unit past 64 bits, nothing is sold for nothing."""
+    kept = FULL - 2_500
+    reserve = U64_MAX * kept // FULL + 1
+    assert formula.ceil_div(reserve * FULL, kept) == U64_MAX + 1
+    assert reserve * FULL // kept == U64_MAX
+    compare(bench, Terms(vaults=(reserve, 2)), 0, 1, U64_MAX, by_input=False)
+
+
 @pytest.mark.parametrize("by_input", [True, False])
 @pytest.mark.parametrize("vault", EDGES)
 def test_every_edge_against_every_edge(bench: Bench, vault: int, by_input: bool) -> None:

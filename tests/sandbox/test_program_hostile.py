@@ -82,6 +82,7 @@ FORGERIES: list[tuple[str, int, Forge, int | str]] = [
         lambda s: s.copy_of(s.honest.source, ATA_PROGRAM),
         WRONG_OWNER,
     ),
+    ("source is a mint", USER_IN, lambda s: s.pool.mints[0], "InvalidAccountData"),
     ("source is the vault", USER_IN, lambda s: s.pool.vaults[0], TOKEN_OWNER_MISMATCH),
     ("source is of the other token", USER_IN, lambda s: s.honest.destination, TOKEN_MINT_MISMATCH),
     ("destination is nothing", USER_OUT, lambda _: fresh_key(), MISSING),
@@ -187,6 +188,17 @@ def test_a_pool_of_the_attackers_own_making_is_refused(scene: Scene) -> None:
     address = scene.bench.put(fresh_key(), Pubkey.default(), forged.encode())
     swap = replace(scene.honest, pool_address=address, pool=forged)
     assert scene.send(swap.accounts()) == WRONG_OWNER
+
+
+@pytest.mark.parametrize("place", [CONFIG, POOL, OBSERVATION], ids=str)
+def test_an_account_of_another_length_is_refused(scene: Scene, place: int) -> None:
+    """A tier, pool or history that is a byte too long or short is refused with 3003."""
+    accounts = scene.honest.accounts()
+    data = scene.bench.data(accounts[place].pubkey)
+    for wrong in (data[:-1], data + b"\0"):
+        forged = scene.bench.put(fresh_key(), CPMM_PROGRAM, wrong)
+        accounts[place] = replace_key(accounts[place], forged)
+        assert scene.send(accounts) == 3003
 
 
 @pytest.mark.parametrize(

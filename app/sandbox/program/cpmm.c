@@ -34,7 +34,7 @@ static int is_token_program(const key32 *key) {
 static u64 check_token(account a, u64 size) {
     if (same_key(owner_of(a), &SYSTEM) && lamports_of(a) == 0) return AccountNotInitialized;
     if (!is_token_program(owner_of(a))) return AccountOwnedByWrongProgram;
-    return length_of(a) >= size ? OK : AccountDidNotDeserialize;
+    return length_of(a) >= size ? OK : INVALID_ACCOUNT_DATA;
 }
 
 /* Check what each account is, in their order. */
@@ -351,7 +351,6 @@ u64 entrypoint(u8 *input) {
     if (!error && get64(input) < ACCOUNTS) error = AccountNotEnoughKeys;
     if (!error) error = check_kinds(accounts, program);
     if (!error) error = check_ties(accounts, program);
-    t.creator_fee = 0;
     if (!error) error = swap(accounts, &t, limit);
     return error ? fail(error) : OK;
 }

@@ -77,6 +77,8 @@ static const char AUTHORITY_SEED[] = "vault_and_lp_mint_auth_seed";
 
 enum { OK = 0, ERRORS(NAME) };
 
+#define INVALID_ACCOUNT_DATA (4ULL << 32) /* the machine's own error, not a program's */
+
 /* Log an error as Anchor does, and give it back. */
 static __attribute__((noinline)) u64 fail(u64 error) {
     switch (error) { ERRORS(SAY) }
