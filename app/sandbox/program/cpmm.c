@@ -302,7 +302,7 @@ static __attribute__((noinline)) void observe(account *a, const trade *t, u64 no
 
 /* ------------------------------------------------------------------------------------ swap */
 
-/* An error of the token program has ended the transaction before it could come back here. */
+/* Swap. An error of the token program does not come back: it ends the transaction in `settle`. */
 static __attribute__((noinline)) u64 swap(account *a, trade *t, u64 limit) {
     clock_sysvar now;
     fee_rates rates;
