@@ -1,5 +1,6 @@
 """`synergy7 selftest`: orders through every configured method on a private sandbox."""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from rich.console import Console
 
 from app.cli.private import private_service
 from app.cli.trading import Trade, describe, post, watch
+from app.settings import load_settings
 
 ORDERS_SECONDS = 60.0
 SIGNALS = (
@@ -21,15 +23,14 @@ PASSED = "ALL TESTS PASSED"
 def run_selftest(folder: Path | None) -> int:
     """Run the tests; 0 and PASSED as the last line, or 1 and what failed."""
     out = Console(highlight=False, soft_wrap=True)
-    with private_service(folder) as service:
-        status = service.client.document("GET", "/status")
-        methods = [str(each["name"]) for each in status["methods"]]
+    methods = load_settings().methods.order
+    with private_service(folder, {"SYNERGY7_METHODS__ORDER": json.dumps(methods)}) as service:
         tests = [(name, Trade({**each, "methods": [name]})) for name in methods for each in SIGNALS]
         for number, (_, trade) in enumerate(tests, 1):
             post(service.client, trade, key=f"selftest-{number}")
         watch(service.client, [trade for _, trade in tests], lambda: None, seconds=ORDERS_SECONDS)
         failures = list(_judge(out, tests))
-        if not methods:
+        if not tests:
             failures.append("no method is configured")
         if failures:
             service.keep = True

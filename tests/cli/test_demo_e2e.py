@@ -1,0 +1,56 @@
+"""The demo and the self-test as a person runs them."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from app.cli.selftest import PASSED
+from tests.harness import alive, run_cli
+
+pytestmark = pytest.mark.e2e
+DEMO_SECONDS = 60
+
+
+def nothing_runs(folder: Path) -> bool:
+    """Whether the sandbox that ran in a folder is gone; an orderly end removes its file."""
+    return not (folder / "output" / "sandbox.json").exists()
+
+
+def test_the_demo_passes_off_a_terminal(tmp_path: Path) -> None:
+    """Within a minute every signal ends as it ought to, and the last line says so."""
+    began = time.monotonic()
+    result = run_cli("demo", "--folder", "here", cwd=tmp_path, timeout=DEMO_SECONDS)
+    assert result.returncode == 0, result.stdout + result.stderr
+    last = "DEMO PASSED: 9 filled, 1 failed as expected, 1 refused as expected"
+    assert result.stdout.splitlines()[-1] == last
+    assert "failed (PRICE_LIMIT)" in result.stdout
+    assert "refused (UNKNOWN_MARKET)" in result.stdout
+    assert time.monotonic() - began < DEMO_SECONDS
+    assert nothing_runs(tmp_path / "here")
+
+
+def test_the_self_test_passes(tmp_path: Path) -> None:
+    """Orders through every method are filled by it; the last line says so; nothing is left."""
+    result = run_cli("selftest", cwd=tmp_path, timeout=DEMO_SECONDS)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines()[-1] == PASSED
+    assert "rpc: SELL 0.05 SOL" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_is_not_used(tmp_path: Path) -> None:
+    """The demo never mixes with what is there."""
+    (tmp_path / "mine.txt").write_text("mine")
+    result = run_cli("demo", "--folder", str(tmp_path), cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("FOLDER_NOT_EMPTY: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_alive_tells_a_running_process() -> None:
+    """The helper that these claims stand on knows this process from none."""
+    import os  # noqa: PLC0415
+
+    assert alive(os.getpid())
+    assert not alive(2**22 + 1)
