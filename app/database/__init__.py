@@ -1,0 +1,1 @@
+"""The only code that speaks SQL: orders, attempts and events (database 1) and metrics (database 2)."""

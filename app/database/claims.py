@@ -1,0 +1,239 @@
+"""Units of work on leases: who holds which order. The orders table is the queue."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from app.database.expressions import NowUs, constant
+from app.database.reading import views_of
+from app.database.tables import ORDERS, PROCESSES
+from app.database.trail import Note, append
+from app.domain.events import EventKind
+from app.domain.order import OrderStatus
+from app.engine.ports import Claimed, LostLease
+
+LEASE_US: Final = 3_000_000
+"""A process whose heartbeat is older than this, by the database's clock, holds nothing any more."""
+_ME: Final = "me"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that holds orders, as its row names it."""
+
+    process_id: str
+    name: str
+
+
+# ---------------------------------------------------------------- processes
+
+_REGISTER = insert(PROCESSES).values(
+    process_id=bindparam("id"),
+    name=bindparam("called"),
+    started_at_us=NowUs(),
+    heartbeat_at_us=NowUs(),
+)
+_BEAT = (
+    update(PROCESSES)
+    .where(PROCESSES.c.process_id == bindparam("id"))
+    .values(heartbeat_at_us=NowUs())
+)
+_LEAVE = delete(PROCESSES).where(PROCESSES.c.process_id == bindparam("id"))
+_BURY = delete(PROCESSES).where(
+    PROCESSES.c.process_id.in_(bindparam("ids", expanding=True)),
+    PROCESSES.c.heartbeat_at_us < NowUs() - LEASE_US,
+)
+
+
+def register(conn: Connection, holder: Holder, *, alone: bool) -> None:
+    """Enter this process; `alone` (a file lock says so) voids the leases of all others."""
+    if alone:
+        conn.execute(delete(PROCESSES))
+    conn.execute(_REGISTER, {"id": holder.process_id, "called": holder.name})
+
+
+def leave(conn: Connection, holder: Holder) -> None:
+    """Take this process out: all that it holds is free at once."""
+    conn.execute(_LEAVE, {"id": holder.process_id})
+
+
+def heartbeat(conn: Connection, holder: Holder) -> bool:
+    """Renew the lease; False when another process took over and struck this one out."""
+    return conn.execute(_BEAT, {"id": holder.process_id}).rowcount == 1
+
+
+# ---------------------------------------------------------------- claiming
+
+
+def _abandoned() -> ColumnElement[bool]:
+    """No process holds the order, or one that is gone. One's own orders are never free.
+
+    Two ranges instead of <>: an index serves them.
+    """
+    alive = (
+        select(PROCESSES.c.process_id)
+        .where(
+            PROCESSES.c.process_id == ORDERS.c.process,
+            PROCESSES.c.heartbeat_at_us >= NowUs() - LEASE_US,
+        )
+        .correlate(ORDERS)
+        .exists()
+    )
+    me = bindparam(_ME, type_=ORDERS.c.process.type)
+    return or_(
+        ORDERS.c.process.is_(None),
+        and_(ORDERS.c.process < me, ~alive),
+        and_(ORDERS.c.process > me, ~alive),
+    )
+
+
+_KEYS = select(
+    ORDERS.c.order_id,
+    ORDERS.c.queue_rank,
+    ORDERS.c.accepted_at_us,
+    ORDERS.c.status,
+    ORDERS.c.process,
+)
+_BY_AGE = (ORDERS.c.queue_rank, ORDERS.c.accepted_at_us, ORDERS.c.order_id)
+
+
+def _candidates(*conditions: ColumnElement[bool]) -> Any:  # noqa: ANN401 - a Select of these columns
+    return (
+        _KEYS.where(*conditions)
+        .order_by(*_BY_AGE)
+        .limit(bindparam("limit"))
+        .with_for_update(skip_locked=True)
+    )
+
+
+_SUBMITTED = _candidates(
+    ORDERS.c.status == constant(OrderStatus.SUBMITTED),
+    ORDERS.c.in_doubt_since_us.is_(None),
+    _abandoned(),
+)
+_EXECUTING = _candidates(ORDERS.c.status == constant(OrderStatus.EXECUTING), _abandoned())
+_QUEUED = _candidates(
+    ORDERS.c.status == constant(OrderStatus.QUEUED),
+    ORDERS.c.next_attempt_at_us <= bindparam("at"),
+)
+_DOUBTED = _candidates(ORDERS.c.in_doubt_since_us.is_not(None), _abandoned())
+_UNSETTLED = _candidates(
+    ORDERS.c.status == constant(OrderStatus.FILLED),
+    ORDERS.c.finalized_at_us.is_(None),
+    _abandoned(),
+)
+
+
+def claim(conn: Connection, holder: Holder, limit: int, at_us: int) -> Sequence[Claimed]:
+    """Take up to `limit` orders: those with a live attempt first, then by priority, then by age."""
+    taken = list(conn.execute(_SUBMITTED, {_ME: holder.process_id, "limit": limit}))
+    left = limit - len(taken)
+    if left > 0:
+        others = [*conn.execute(_EXECUTING, {_ME: holder.process_id, "limit": left})]
+        others += conn.execute(_QUEUED, {"limit": left, "at": at_us})
+        others.sort(key=lambda row: (row.queue_rank, row.accepted_at_us, row.order_id))
+        taken += others[:left]
+    return _take(conn, holder, taken, at_us)
+
+
+def adopt(conn: Connection, holder: Holder, limit: int) -> Sequence[Claimed]:
+    """Take up to `limit` orders that need watching only: in doubt, or filled and not finalized."""
+    taken = list(conn.execute(_DOUBTED, {_ME: holder.process_id, "limit": limit}))
+    left = limit - len(taken)
+    if left > 0:
+        taken += conn.execute(_UNSETTLED, {_ME: holder.process_id, "limit": left})
+    return _take(conn, holder, taken, None)
+
+
+_moves = ORDERS.c.status == constant(OrderStatus.QUEUED)
+_tells = or_(_moves, ORDERS.c.process.is_not(None))
+_TAKE = (
+    update(ORDERS)
+    .where(ORDERS.c.order_id.in_(bindparam("ids", expanding=True)))
+    .values(
+        process=bindparam(_ME),
+        version=ORDERS.c.version + 1,
+        status=case((_moves, OrderStatus.EXECUTING.value), else_=ORDERS.c.status),
+        event_seq=ORDERS.c.event_seq + case((_tells, 1), else_=0),
+    )
+    .returning(ORDERS)
+)
+
+
+def _take(
+    conn: Connection, holder: Holder, taken: Sequence[Row[Any]], at_us: int | None
+) -> list[Claimed]:
+    """Hold these orders, whose rows this transaction has locked; tell of moves and of take-overs."""
+    if not taken:
+        return []
+    before = {row.order_id: row for row in taken}
+    rows = conn.execute(_TAKE, {"ids": list(before), _ME: holder.process_id}).all()
+    now_us = at_us if at_us is not None else conn.scalar(select(NowUs())) or 0
+    for row in rows:
+        _tell(conn, holder, before[row.order_id], row, now_us)
+    _bury(conn, {row.process for row in taken if row.process is not None})
+    views = {view.order.order_id: view for view in views_of(conn, rows)}
+    return [Claimed(views[order_id]) for order_id in before]
+
+
+def _tell(conn: Connection, holder: Holder, before: Row[Any], after: Row[Any], at_us: int) -> None:
+    recovered = before.process is not None
+    if not recovered and before.status == after.status:
+        return
+    data = {"process": holder.name, "recovered": recovered, "from": before.status}
+    note = Note(EventKind.CLAIMED, at_us, data)
+    append(
+        conn,
+        account=after.account,
+        order_id=after.order_id,
+        last_seq=after.event_seq,
+        notes=[note],
+    )
+
+
+def _bury(conn: Connection, process_ids: Iterable[str]) -> None:
+    """Strike out processes whose orders were taken over: they learn it from their next heartbeat."""
+    ids = list(process_ids)
+    if ids:
+        conn.execute(_BURY, {"ids": ids})
+
+
+# ---------------------------------------------------------------- a held order
+
+_held = and_(
+    ORDERS.c.order_id == bindparam("id"),
+    ORDERS.c.process == bindparam(_ME),
+    ORDERS.c.version == bindparam("at_version"),
+)
+_RELEASE = update(ORDERS).where(_held).values(process=None)
+_RELOAD = select(ORDERS).where(_held)
+
+
+def _values(holder: Holder, claimed: Claimed) -> dict[str, Any]:
+    order = claimed.view.order
+    return {"id": order.order_id, _ME: holder.process_id, "at_version": order.version}
+
+
+def release(conn: Connection, holder: Holder, claimed: Claimed) -> None:
+    """Give an order back unchanged; one that is no longer held is left alone."""
+    conn.execute(_RELEASE, _values(holder, claimed))
+
+
+def reload(conn: Connection, holder: Holder, claimed: Claimed) -> Claimed | LostLease:
+    """Read a held order again, after whatever this process has written of it."""
+    rows = conn.execute(_RELOAD, _values(holder, claimed)).all()
+    return Claimed(views_of(conn, rows)[0]) if rows else LostLease()

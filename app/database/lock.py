@@ -1,0 +1,37 @@
+"""One process for each SQLite file, kept out by a lock on a file beside it."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.domain.errors import StartupError
+
+
+@contextmanager
+def file_lock(database: Path) -> Iterator[None]:
+    """Hold `<database>.lock`; raises StartupError(DATABASE_LOCKED) while another process does.
+
+    The file stays: removing it would let two processes lock two files of one name. The kernel lets the
+    lock go with the process, however that ends.
+    """
+    path = database.with_name(f"{database.name}.lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _take(descriptor, database)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, database: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        what = f"{database} is in use by process {holder}"
+        todo = "stop that process, or name another database"
+        raise StartupError("DATABASE_LOCKED", what, todo) from error
