@@ -39,6 +39,7 @@ class ExecutionModel(MetricsBase):
     attempts: Mapped[int] = mapped_column(Integer)
     submissions: Mapped[int] = mapped_column(Integer)
     accepted_at_us: Mapped[int] = mapped_column(BigInteger)
+    first_executing_at_us: Mapped[int | None] = mapped_column(BigInteger)
     first_signed_at_us: Mapped[int | None] = mapped_column(BigInteger)
     first_submitted_at_us: Mapped[int | None] = mapped_column(BigInteger)
     ended_at_us: Mapped[int | None] = mapped_column(BigInteger)

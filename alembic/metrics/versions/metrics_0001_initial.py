@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("submissions", sa.Integer(), nullable=False),
         sa.Column("accepted_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("first_executing_at_us", sa.BigInteger(), nullable=True),
         sa.Column("first_signed_at_us", sa.BigInteger(), nullable=True),
         sa.Column("first_submitted_at_us", sa.BigInteger(), nullable=True),
         sa.Column("ended_at_us", sa.BigInteger(), nullable=True),
