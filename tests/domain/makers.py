@@ -33,7 +33,7 @@ LAST_HEIGHT = 1_000
 BLOCKHASH_SLOT = 5_000
 
 
-def signal(action: Action = Action.SELL, **given: object) -> Signal:
+def signal(action: Action = Action.SELL, /, **given: object) -> Signal:
     """Make a signal of 0.01 SOL unless a size is given."""
     sizes = {} if "size" in given or "quote_size" in given else {"size": 10_000_000}
     return Signal(**{"action": action, "market": "SOL-USDC", **sizes, **given})  # type: ignore[arg-type]

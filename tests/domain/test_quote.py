@@ -133,7 +133,7 @@ def test_the_signed_bound_is_worse_than_neither_promise(
     pair = (intent.amount, other) if intent.exact_in else (other, intent.amount)
     share = Fraction(given.max_slippage_bps, 10_000)
     if not keeps_price(given, market, other):
-        with pytest.raises(RefusedError, match="^PRICE_LIMIT: "):
+        with pytest.raises(RefusedError, match=r"^PRICE_LIMIT: "):
             limit_of(given, market, quote(intent, *pair))
         return
     limit = limit_of(given, market, quote(intent, *pair))
