@@ -130,6 +130,11 @@ _QUEUED = _candidates(
     ORDERS.c.status == constant(OrderStatus.QUEUED),
     ORDERS.c.next_attempt_at_us <= bindparam("at"),
 )
+_past = ORDERS.c.deadline_us <= bindparam("at")
+_OVERDUE_QUEUED = _candidates(ORDERS.c.status == constant(OrderStatus.QUEUED), _past)
+_OVERDUE_EXECUTING = _candidates(
+    ORDERS.c.status == constant(OrderStatus.EXECUTING), _past, _abandoned()
+)
 _DOUBTED = _candidates(ORDERS.c.in_doubt_since_us.is_not(None), _abandoned())
 _UNSETTLED = _candidates(
     ORDERS.c.status == constant(OrderStatus.FILLED),
@@ -147,6 +152,17 @@ def claim(conn: Connection, holder: Holder, limit: int, at_us: int) -> Sequence[
         others += conn.execute(_QUEUED, {"limit": left, "at": at_us})
         others.sort(key=lambda row: (row.queue_rank, row.accepted_at_us, row.order_id))
         taken += others[:left]
+    return _take(conn, holder, taken, at_us)
+
+
+def claim_overdue(conn: Connection, holder: Holder, limit: int, at_us: int) -> Sequence[Claimed]:
+    """Take up to `limit` queued or executing orders past their deadline, due or not, to be ended."""
+    values = {"limit": limit, "at": at_us}
+    taken = list(conn.execute(_OVERDUE_QUEUED, values))
+    left = limit - len(taken)
+    if left > 0:
+        values = {"limit": left, "at": at_us}
+        taken += conn.execute(_OVERDUE_EXECUTING, {**values, _ME: holder.process_id})
     return _take(conn, holder, taken, at_us)
 
 

@@ -46,7 +46,7 @@ def version_table(section: Section) -> str:
     return f"alembic_version_{section}"
 
 
-async def migrate(url: str, section: Section, *, backup_dir: Path) -> Migrated:
+async def migrate(url: str, section: Section, backup_dir: Path) -> Migrated:
     """Bring a database to the newest revision, creating it when it is new.
 
     An existing SQLite file is copied to `backup_dir` first, if anything is to be done. Raises

@@ -72,9 +72,12 @@ class SqlStore:
 
     # ------------------------------------------------------------ leases
 
-    async def claim(self, limit: int, at_us: int) -> Sequence[Claimed]:
+    async def claim(
+        self, limit: int, at_us: int, *, overdue_only: bool = False
+    ) -> Sequence[Claimed]:
+        take = claims.claim_overdue if overdue_only else claims.claim
         return await self._database.write(
-            lambda conn: claims.claim(conn, self._holder, limit, at_us), _SKIPPING
+            lambda conn: take(conn, self._holder, limit, at_us), _SKIPPING
         )
 
     async def adopt(self, limit: int) -> Sequence[Claimed]:

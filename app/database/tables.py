@@ -135,6 +135,7 @@ class OrderModel(OrdersBase):
             "next_attempt_at_us",
             **_where(QUEUED),
         ),
+        Index("ix_orders_deadline", "deadline_us", **_where(QUEUED)),
         Index("ix_orders_active", "status", "process", **_where(ACTIVE)),
         Index("ix_orders_in_doubt", "process", "in_doubt_since_us", **_where(IN_DOUBT)),
         Index("ix_orders_unsettled", "process", **_where(UNSETTLED)),

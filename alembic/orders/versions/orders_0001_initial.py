@@ -16,7 +16,7 @@ def _where(condition: str) -> dict[str, sa.TextClause]:
     return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
 
 
-def upgrade() -> None:
+def _audit_checkpoint() -> None:
     op.create_table(
         "audit_checkpoint",
         sa.Column("checkpoint_id", sa.Integer(), autoincrement=False, nullable=False),
@@ -25,6 +25,9 @@ def upgrade() -> None:
         sa.CheckConstraint("checkpoint_id = 1", name="ck_audit_checkpoint_one"),
         sa.PrimaryKeyConstraint("checkpoint_id", name="pk_audit_checkpoint"),
     )
+
+
+def _events() -> None:
     op.create_table(
         "events",
         sa.Column("event_id", Id, autoincrement=True, nullable=False),
@@ -48,12 +51,17 @@ def upgrade() -> None:
         "uq_events_position", "events", ["position"], unique=True, **_where("position IS NOT NULL")
     )
 
+
+def _meta() -> None:
     op.create_table(
         "meta",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_meta"),
     )
+
+
+def _orders() -> None:
     op.create_table(
         "orders",
         sa.Column("order_id", sa.Text(), nullable=False),
@@ -127,6 +135,7 @@ def upgrade() -> None:
         ["status", "process"],
         **_where("status IN ('executing', 'submitted')"),
     )
+    op.create_index("ix_orders_deadline", "orders", ["deadline_us"], **_where("status = 'queued'"))
     op.create_index(
         "ix_orders_ended", "orders", ["ended_at_us"], **_where("ended_at_us IS NOT NULL")
     )
@@ -153,6 +162,8 @@ def upgrade() -> None:
         **_where("status = 'filled' AND finalized_at_us IS NULL"),
     )
 
+
+def _processes() -> None:
     op.create_table(
         "processes",
         sa.Column("process_id", sa.Text(), nullable=False),
@@ -161,6 +172,9 @@ def upgrade() -> None:
         sa.Column("heartbeat_at_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("process_id", name="pk_processes"),
     )
+
+
+def _attempts() -> None:
     op.create_table(
         "attempts",
         sa.Column("attempt_id", sa.Text(), nullable=False),
@@ -218,6 +232,8 @@ def upgrade() -> None:
         **_where("status IN ('signed', 'submitted')"),
     )
 
+
+def _order_keys() -> None:
     op.create_table(
         "order_keys",
         sa.Column("account", sa.Text(), nullable=False),
@@ -230,6 +246,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_order_keys_order", "order_keys", ["order_id"])
 
+
+def _submissions() -> None:
     op.create_table(
         "submissions",
         sa.Column("submission_id", Id, autoincrement=True, nullable=False),
@@ -252,6 +270,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("submission_id", name="pk_submissions"),
     )
     op.create_index("ix_submissions_attempt", "submissions", ["attempt_id"])
+
+
+def upgrade() -> None:
+    _audit_checkpoint()
+    _events()
+    _meta()
+    _orders()
+    _processes()
+    _attempts()
+    _order_keys()
+    _submissions()
 
 
 def downgrade() -> None:
