@@ -98,7 +98,6 @@ _RUNTIME: Final[Mapping[str, Meaning]] = MappingProxyType(
         each.name: each
         for each in (
             lasting("InsufficientFundsForFee", "the wallet cannot pay the fee", _FUNDS),
-            lasting("InsufficientFundsForRent", "too little SOL would be left", _FUNDS),
             lasting("InsufficientFunds", "the wallet has too little SOL", _FUNDS),
             lasting("AccountNotFound", "the wallet has no SOL", _FUNDS),
             lasting("InvalidAccountForFee", "the wallet's account cannot pay fees", _FUNDS),
@@ -143,7 +142,7 @@ def explain(error: object, logs: Sequence[str], venues: Mapping[str, Venue]) -> 
 def _meaning(error: object, found: Failure | None, venues: Mapping[str, Venue]) -> Meaning:
     inner = _instruction_error(error)
     if inner is None:
-        return _named(_name(error))
+        return _rent(error) or _named(_name(error))
     if found is not None and found.code is not None:
         return _custom(found.program, found.code, venues)
     code = inner.get("Custom") if isinstance(inner, Mapping) else None
@@ -161,6 +160,17 @@ def _instruction_error(error: object) -> object | None:
         second: object = parts[1]
         return second
     return None
+
+
+def _rent(error: object) -> Meaning | None:
+    """Tell the fee payer's shortage of SOL (account 0) from that of another account."""
+    name = "InsufficientFundsForRent"
+    where = error.get(name) if isinstance(error, Mapping) else None
+    if not isinstance(where, Mapping):
+        return None
+    if where.get("account_index") == 0:
+        return lasting(name, "the wallet would be left with too little SOL", _FUNDS)
+    return lasting(name, "an account that is paid would be left with too little SOL")
 
 
 def _name(error: object) -> str:
