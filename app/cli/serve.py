@@ -1,84 +1,102 @@
 """`synergy7 serve`: the service in this process, from a bound socket to an exit code."""
 
+import asyncio
 import contextlib
 import errno
-import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from typing import Any
+from collections.abc import Iterator
 
+import typer
 import uvicorn
+from fastapi import FastAPI
 
+from app.cli.ending import Ending
 from app.domain.errors import StartupError
 from app.main import create_app
 from app.settings import Settings
 
 EXIT_FAILED = 1
 GRACE_SECONDS = 5
-"""For answers under way at the end: waiting clients are cut off, the orders go on."""
+"""For answers under way at the end; who waits longer is cut off, the orders go on."""
 BACKLOG = 2_048
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Server(uvicorn.Server):
-    """uvicorn, except that SIGTERM and SIGINT lead to an exit code instead of death by signal."""
+    """uvicorn without its signal handlers, which would end the process by the signal itself."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Ask for an orderly end on a signal; a second Ctrl-C does not wait for open answers."""
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = {each: signal.signal(each, self.handle_exit) for each in signals}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
+        """Leave the signals to who runs the server."""
+        yield
 
 
-class WatchedLifespan:
-    """An ASGI application whose start is watched: why it did not start is kept, not printed."""
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM, Ctrl-C or a failure; gives the exit code, raises StartupError."""
+    with bind(settings.server.host, settings.server.port) as listener:
+        app = create_app(settings)
+        config = _config(app)
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            return runner.run(_serve(app, config, listener))
 
-    def __init__(self, app: Asgi) -> None:
-        self._app = app
-        self.error: BaseException | None = None
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass everything on; of the lifespan, keep the error."""
-        if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
-            return
+def _config(app: FastAPI) -> uvicorn.Config:
+    """Configure the server: uvloop and httptools where they exist, the log as the system sets it."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
 
-        async def quiet(message: Message) -> None:
-            await send({**message, "message": ""} if "message" in message else message)
 
-        try:
-            await self._app(scope, receive, quiet)
-        except BaseException as error:
-            self.error = error
-            raise
+async def _serve(app: FastAPI, config: uvicorn.Config, listener: socket.socket) -> int:
+    """Open the system, serve, close it: every error of the opening reaches the caller as it is."""
+    ending = Ending()
+    ending.listen()
+    async with contextlib.AsyncExitStack() as stack:
+        if await ending.enter(stack, app.router.lifespan_context(app)):
+            server = Server(config)
+            with ending.leads_to(lambda: _end(app, server)):
+                _announce(app, listener)
+                await server.serve(sockets=[listener])
+    return EXIT_FAILED if app.state.system.failure else 0
+
+
+def _end(app: FastAPI, server: Server) -> None:
+    """End open streams and waits, so that the server need not wait for them, then the server."""
+    app.state.long_answers.close()
+    server.should_exit = True
+
+
+def _announce(app: FastAPI, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    network = app.state.system.get_system_status()["network"]
+    typer.echo(f"Synergy7 {app.version} on {network}: http://{where} (Ctrl-C ends it)")
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Bind the address before anything else is started; raises StartupError."""
+    """Take the address before anything else is started; raises StartupError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # from here on nobody else can have it
     except OSError as error:
         listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise StartupError(
-                "PORT_IN_USE",
-                f"port {port} of {host} is taken by another process",
-                "end that one, or set server.port (SYNERGY7_SERVER__PORT)",
-            ) from error
-        raise StartupError(
-            "ADDRESS_UNUSABLE", f"{host} port {port}: {error.strerror}", "set server.host, port"
-        ) from error
-    listener.listen(BACKLOG)
+        raise _unusable(error, host, port) from error
     return listener
+
+
+def _unusable(error: OSError, host: str, port: int) -> StartupError:
+    if error.errno == errno.EADDRINUSE:
+        what = f"port {port} of {host} is taken"
+        todo = "end the process that has it, or set server.port (SYNERGY7_SERVER__PORT)"
+        return StartupError("PORT_IN_USE", what, todo)
+    what = f"{host} port {port} cannot be used ({error.strerror})"
+    return StartupError("ADDRESS_UNUSABLE", what, "set server.host and server.port")
