@@ -65,7 +65,8 @@ class Faults:
     """The rules in force."""
 
     def __init__(self, node: Node) -> None:
-        self._node = node
+        self.node = node
+        self.close_websockets: Callable[[], int] = int
         self._rules: list[Rule] = []
         self._released = asyncio.Event()
         self._count = 0
@@ -96,7 +97,7 @@ class Faults:
         for rule in rules:
             change = VIEWS.get(rule.kind)
             if change is not None:
-                view = change(self._node, view, rule)
+                view = change(self.node, view, rule)
         return view
 
     async def before(self, rules: Iterable[Rule]) -> Response | None:
@@ -126,7 +127,7 @@ class Faults:
     def _add(self, document: Json) -> Json:
         event = EVENTS.get(str(document["kind"]))
         if event is not None:
-            return event(self._node, document)
+            return event(self, document)
         self._count += 1
         rule = _rule(self._count, document)
         self._rules.append(rule)
@@ -225,29 +226,34 @@ VIEWS: Mapping[str, Callable[[Node, View, Rule], View]] = MappingProxyType(
 # --------------------------------------------------------------------------- events at once
 
 
-def _fork(node: Node, document: Json) -> Json:
+def _fork(faults: Faults, document: Json) -> Json:
     blocks = _number(document, "blocks", 1)
     try:
-        vanished = node.fork(int(blocks))
+        vanished = faults.node.fork(int(blocks))
     except CannotUndo as error:
         raise BadRule(str(error)) from error
     return {"kind": "fork", "undone": [each.signature for each in vanished]}
 
 
-def _skip(node: Node, document: Json) -> Json:
+def _skip(faults: Faults, document: Json) -> Json:
     slots = int(_number(document, "slots", 1))
-    node.skip(slots)
+    faults.node.skip(slots)
     return {"kind": "skipped_block", "slots": slots}
 
 
-EVENTS: Mapping[str, Callable[[Node, Json], Json]] = MappingProxyType(
-    {"fork": _fork, "skipped_block": _skip}
+def _close_websockets(faults: Faults, _document: Json) -> Json:
+    return {"kind": "ws_close", "closed": faults.close_websockets()}
+
+
+EVENTS: Mapping[str, Callable[[Faults, Json], Json]] = MappingProxyType(
+    {"fork": _fork, "skipped_block": _skip, "ws_close": _close_websockets}
 )
 
 
 # -------------------------------------------------------------------------------- rules read
 
-KINDS = frozenset({*BEFORE, *AFTER, *VIEWS, *EVENTS})
+SILENT = "ws_silent"  # a subscription is accepted, and its notice never comes
+KINDS = frozenset({*BEFORE, *AFTER, *VIEWS, *EVENTS, SILENT})
 FIELDS = frozenset(
     {
         "kind",

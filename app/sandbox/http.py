@@ -62,9 +62,14 @@ async def read_request(scope: Scope, receive: Receive) -> Request:
             raise BodyTooLarge
         if not message.get("more_body", False):
             break
-    server = scope.get("server") or ("", 0)
     query = scope.get("query_string", b"").decode("latin-1")
-    return Request(scope["method"], scope["path"], query, body, int(server[1] or 0))
+    return Request(scope["method"], scope["path"], query, body, server_port(scope))
+
+
+def server_port(scope: Scope) -> int:
+    """Give the port a client came in on; 0 where there is none."""
+    server = scope.get("server")
+    return int(server[1] or 0) if server else 0
 
 
 async def send_response(send: Send, response: Response) -> None:

@@ -46,7 +46,7 @@ class SandboxApp:
         self.node = node
         self.journal = Journal(now)
         self.faults = Faults(node)
-        self.hub = Hub(node)
+        self.hub = Hub(node, self.faults, self.journal)
         self.requests = 0
         self.failed = asyncio.Event()
         self.failure: LedgerBroken | None = None
@@ -65,7 +65,7 @@ class SandboxApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await self.hub.serve(receive, send)
+            await self.hub.serve(scope, receive, send)
         elif scope["type"] == "http":
             self.requests += 1
             await self._serve(scope, receive, send)
