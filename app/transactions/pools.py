@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Final
 
@@ -144,6 +145,7 @@ class PoolReader:
         venues: Mapping[str, Venue],
         slot_seconds: float,
         monotonic: Callable[[], float],
+        read_seconds_max: int = READ_SECONDS_MAX,
     ) -> None:
         """`slot_seconds` is how long a read counts as current."""
         self._chain = chain
@@ -152,6 +154,7 @@ class PoolReader:
         self._venues = venues
         self._slot_seconds = slot_seconds
         self._monotonic = monotonic
+        self._read_seconds_max = read_seconds_max
         self._known: Accounts = {}
         self._board: Board | None = None
         self._read_at = monotonic()
@@ -168,24 +171,27 @@ class PoolReader:
         return self._board or await self._shared()
 
     async def aclose(self) -> None:
-        """Stop a read that is under way."""
+        """Stop a read that is under way; who still waits for it is cancelled."""
         if self._reading is not None and not self._reading.done():
             self._reading.cancel()
             await asyncio.wait([self._reading])
 
     async def _shared(self) -> Board:
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._bounded(), name="read pools")
+            # a context of its own: what is logged below belongs to no single order
+            self._reading = asyncio.create_task(
+                self._bounded(), name="read pools", context=Context()
+            )
             self._reading.add_done_callback(_retrieve)
         return await asyncio.shield(self._reading)
 
     async def _bounded(self) -> Board:
         started = self._monotonic()
         try:
-            async with asyncio.timeout(READ_SECONDS_MAX):
+            async with asyncio.timeout(self._read_seconds_max):
                 board = await self._read()
         except TimeoutError as error:
-            what = f"the pools could not be read within {READ_SECONDS_MAX} s"
+            what = f"the pools could not be read within {self._read_seconds_max} s"
             raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what) from error
         self._board, self._read_at = board, started
         return board

@@ -60,13 +60,14 @@ class TransactionTrading:
         slot_seconds: float,
         unit_price_micro_lamports: int = fees.UNIT_PRICE_DEFAULT,
         seed_source: Callable[[], str] = random_seed,
+        sign_seconds_max: int = SIGN_SECONDS_MAX,
     ) -> None:
         """Keep the parts; raises ValueError for a market whose pool is of an unknown venue.
 
         `signers` are by the wallet's name in orders; `slot_seconds` is how long a read of the pools
         counts as current.
         """
-        self._chain = chain
+        self._sign_seconds_max = sign_seconds_max
         self._signers = dict(signers)
         self._markets = dict(markets)
         self._venues = known_venues()
@@ -209,10 +210,10 @@ class TransactionTrading:
         """Sign and verify: a wrong signature would only cost the attempt its life."""
         signer = self._signer(construction.wallet)
         try:
-            async with asyncio.timeout(SIGN_SECONDS_MAX):
+            async with asyncio.timeout(self._sign_seconds_max):
                 given = await signer.sign(message)
         except TimeoutError as error:
-            what = f"the signer did not answer within {SIGN_SECONDS_MAX} s"
+            what = f"the signer did not answer within {self._sign_seconds_max} s"
             raise TransientError(ReasonCode.INTERNAL_ERROR, what) from error
         signature = Signature.from_bytes(given)
         if not signature.verify(construction.payer, message):
