@@ -35,6 +35,13 @@ def parse_options(arguments: list[str]) -> ProcessOptions:
     add("--slot-ms", type=_Within(5, 60_000), default=400, help="length of a slot")
     add("--clock", choices=("auto", "manual"), default="auto", help="manual: only /sandbox/step")
     add("--seed", type=_Within(0, 2**63), default=7, help="seed of a new chain")
+    add(
+        "--finality-blocks",
+        type=_Within(1, 150),
+        default=32,
+        help="depth at which blocks are final",
+    )
+    add("--skipped-permille", type=_Within(0, 900), default=50, help="slots without a block")
     add("--wallet-file", type=Path, help="the trader's key file; LEDGER/wallet.json by default")
     add("--program-file", type=Path, help="a market program (ELF) in place of the built-in one")
     add("--keeper-volatility-bps", type=_Within(0, 1_000), default=0, help="0: prices stand still")

@@ -75,6 +75,7 @@ class Machine:
         for account in genesis.accounts:
             self.holdings.note(account.address, token_account(self.read(account.address)))
         self._decimals: dict[Pubkey, int] = {}
+        # programs met so far, with their lamports: large to read, and never written
         self._executables: dict[Pubkey, int] = {}
 
     def read(self, address: Pubkey) -> Account | None:

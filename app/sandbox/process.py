@@ -25,6 +25,7 @@ from app.sandbox.websocket import MESSAGE_BYTES_MAX
 LOOPBACK = "127.0.0.1"
 BACKLOG = 2_048
 WATCH_SECONDS = 1.0
+KEEP_ALIVE_SECONDS = 120  # longer than clients keep an idle connection
 GRACE_SECONDS = 1  # for answers under way at the end
 
 
@@ -42,6 +43,8 @@ class ProcessOptions:
     slot_ms: int = 400
     automatic: bool = True
     seed: int = 7
+    finality_blocks: int = 32
+    skipped_permille: int = 50
     wallet_file: Path | None = None
     program_file: Path | None = None
     keeper_volatility_bps: int = 0
@@ -79,7 +82,11 @@ def _node_options(options: ProcessOptions) -> NodeOptions:
     return NodeOptions(
         wallet=load_wallet(options.wallet_file or options.ledger / WALLET_FILE),
         unix_time=int(time.time()),
-        rules=ChainRules(seed=options.seed),
+        rules=ChainRules(
+            seed=options.seed,
+            finality_blocks=options.finality_blocks,
+            skipped_permille=options.skipped_permille,
+        ),
         slot_ms=options.slot_ms,
         program=program.read_bytes() if program else None,
         keeper_volatility_bps=options.keeper_volatility_bps,
@@ -145,6 +152,7 @@ def _server_config(app: SandboxApp) -> uvicorn.Config:
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         backlog=BACKLOG,
     )
 

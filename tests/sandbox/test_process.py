@@ -1,6 +1,7 @@
 """The sandbox as a process: how it is found, how it ends, what it refuses."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -76,12 +77,18 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def sandbox(folder: Path, *arguments: str, ready: bool = True) -> Iterator[Running]:
-    """Run a sandbox on a folder; kill it at the end if it still runs."""
+def sandbox(
+    folder: Path, *arguments: str, ready: bool = True, measured: bool = True
+) -> Iterator[Running]:
+    """Run a sandbox on a folder; end it at the end if it still runs.
+
+    One that is not `measured` keeps coverage's hands off: it could not write its data either.
+    """
+    env = {key: os.environ[key] for key in os.environ if measured or "COVERAGE" not in key}
     file = folder / "sandbox.json"
     command = [sys.executable, "-m", "app.sandbox", "--ledger", str(folder / "ledger")]
     command += ["--file", str(file), *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
         running = Running(process, file)
         try:
             if ready:
@@ -211,8 +218,12 @@ def test_a_fixed_port_and_a_program_file_are_used(tmp_path: Path) -> None:
     program = tmp_path / "other.so"
     program.write_bytes(own_program())
     options = ("--port", str(port), "--program-file", str(program), "--clock", "manual")
-    with sandbox(tmp_path, *options) as running:
+    rules = ("--finality-blocks", "3", "--skipped-permille", "0")
+    with sandbox(tmp_path, *options, *rules) as running:
         assert running.found["rpc_url"] == f"http://127.0.0.1:{port}"
+        position = running.control("step", {"slots": 100})
+        assert position["slot"] - position["finalized_slot"] == 4
+        assert position["slot"] - position["block_height"] == 1_100
     program.write_bytes(own_program() + b"\0")
     assert refused(tmp_path, *options).startswith("LEDGER_OTHER_PROGRAM: ")
 
@@ -279,7 +290,7 @@ def test_a_named_key_file_is_used(tmp_path: Path) -> None:
 def test_a_ledger_that_takes_no_more_ends_the_process(tmp_path: Path) -> None:
     """Exit code 1 with one line: nothing is answered that would not be kept."""
     resource = pytest.importorskip("resource", reason="limits a file's size, on Unix only")
-    with sandbox(tmp_path, "--clock", "manual") as running:
+    with sandbox(tmp_path, "--clock", "manual", measured=False) as running:
         size = (tmp_path / "ledger" / LEDGER_FILE).stat().st_size
         limit = (size + 100, resource.RLIM_INFINITY)
         if not hasattr(resource, "prlimit"):
