@@ -182,6 +182,48 @@ def _move(conn: Connection, reached: int) -> None:
         conn.execute(_FIRST, {"cursor_id": 1, "position": reached})
 
 
+_ADVANCE = (
+    update(CURSOR)
+    .where(CURSOR.c.position == bindparam("seen"))
+    .values(position=bindparam("reached"))
+)
+_BEGIN_AT: Mapping[str, Any] = {
+    "sqlite": sqlite.insert(CURSOR).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(CURSOR).on_conflict_do_nothing(),
+}
+
+
+def _replacing(insert_into: Callable[..., Any]) -> Any:  # noqa: ANN401 - either dialect's insert
+    rows = insert_into(EXECUTIONS)
+    own = {c.name: rows.excluded[c.name] for c in EXECUTIONS.columns if not c.primary_key}
+    return rows.on_conflict_do_update(index_elements=["order_id"], set_=own)
+
+
+_REPLACE: Mapping[str, Any] = {
+    "sqlite": _replacing(sqlite.insert),
+    "postgresql": _replacing(postgresql.insert),
+}
+
+
+def replace(conn: Connection, rows: Sequence[Mapping[str, object]], after: int, to: int) -> bool:
+    """Replace rows and move the cursor to `to`, if it is at `after`; else do nothing and give False.
+
+    The cursor is moved first: a second writer waits for that row, and then finds it elsewhere.
+    """
+    if not _advance(conn, after, to):
+        return False
+    if rows:
+        conn.execute(_REPLACE[conn.dialect.name], [dict(row) for row in rows])
+    return True
+
+
+def _advance(conn: Connection, after: int, to: int) -> bool:
+    if conn.execute(_ADVANCE, {"seen": after, "reached": to}).rowcount:
+        return True
+    begin = {"cursor_id": 1, "position": to}
+    return after == 0 and conn.execute(_BEGIN_AT[conn.dialect.name], begin).rowcount == 1
+
+
 def forget(conn: Connection, before_us: int) -> int:
     """Remove a batch of rows of orders that ended before a time; returns how many."""
     old = (
@@ -213,6 +255,15 @@ class MetricsDatabase:
     async def apply(self, events: Sequence[Event]) -> int:
         """Count sealed events in the order of their positions; returns the position reached."""
         return await self._database.write(lambda conn: apply(conn, events))
+
+    async def write(
+        self, rows: Sequence[Mapping[str, object]], *, after: int, position: int
+    ) -> bool:
+        """Put rows (columns by name) in place of those of the same orders, and move the position.
+
+        Does nothing and gives False unless the position is `after`: another writer was first.
+        """
+        return await self._database.write(lambda conn: replace(conn, rows, after, position))
 
     async def executions(self, *, since_us: int, limit: int) -> Sequence[Mapping[str, Any]]:
         """Read rows of orders that ended at or after a time, oldest first."""

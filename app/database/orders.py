@@ -166,6 +166,14 @@ class SqlStore:
         """Read the sealed events of all accounts after a position: for metrics and verification."""
         return await self._database.read(lambda conn: trail.of_all(conn, after, limit))
 
+    async def histories(self, order_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
+        """Read all sealed events of some orders, each order's oldest first; unknown ones are left out."""
+        return await self._database.read(lambda conn: trail.of_orders(conn, order_ids))
+
+    async def trail_end(self) -> int:
+        """Give the position of the newest event ever sealed, 0 before the first."""
+        return (await self._database.read(trail.head)).position
+
     async def trail_start(self) -> Head:
         """Give position and hash before the first event that is still kept."""
         return await self._database.read(trail.checkpoint)

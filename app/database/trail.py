@@ -124,6 +124,14 @@ _SEALED = (
 )
 _OF_ACCOUNT = _SEALED.where(EVENTS.c.account == bindparam("account"))
 _OF_ORDER = _OF_ACCOUNT.where(EVENTS.c.order_id == bindparam("order_id"))
+_OF_ORDERS = (
+    select(EVENTS)
+    .where(
+        EVENTS.c.order_id.in_(bindparam("order_ids", expanding=True)),
+        EVENTS.c.position.is_not(None),
+    )
+    .order_by(EVENTS.c.order_id, EVENTS.c.seq)
+)
 
 
 def of_account(conn: Connection, account: str, after: int, limit: int) -> Sequence[Event]:
@@ -143,6 +151,14 @@ def of_order(
 def of_all(conn: Connection, after: int, limit: int) -> Sequence[Event]:
     """Read the sealed trail of all accounts after a position, oldest first."""
     return [event_of(row) for row in conn.execute(_SEALED, {"after": after, "limit": limit})]
+
+
+def of_orders(conn: Connection, order_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
+    """Read all sealed events of some orders, each order's oldest first."""
+    found: dict[str, list[Event]] = {}
+    for row in conn.execute(_OF_ORDERS, {"order_ids": order_ids}):
+        found.setdefault(row.order_id, []).append(event_of(row))
+    return found
 
 
 def unsealed(conn: Connection) -> int:
