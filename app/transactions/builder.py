@@ -74,13 +74,12 @@ class TransactionBuilder:
         """
         seed = self._seed_source() if work.base_or_quote_is_sol else None
         sides = _Sides(work, quoted, seed)
-        tip = fees.tip_of(needs, number)
+        digits = client_hash(work.order.account, work.order.client_key)
+        tip = fees.tip_of(needs, int(digits, 16) + number)
         user = UserAccounts(work.payer, sides.source(), sides.destination())
         pool = work.board.pool(work.market.name, quoted.quote.pool)
         swap = pool.build(sides.swap, quoted.limit.bound, user)
-        memo = Memo(
-            work.order.order_id, number, client_hash(work.order.account, work.order.client_key)
-        )
+        memo = Memo(work.order.order_id, number, digits)
         payment = (
             [tokens.pay(work.payer, Pubkey.from_string(tip.payee), tip.lamports)] if tip else []
         )

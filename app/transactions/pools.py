@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 
 from app.domain.errors import ReasonCode, RefusedError, TransientError
 from app.domain.market import Market, PoolRef, Token
-from app.engine.ports import Account, Balances, Chain
+from app.engine.ports import Account, Balances, Chain, Snapshot
 from app.transactions.tokens import (
     TOKEN_PROGRAMS,
     Mint,
@@ -25,7 +25,7 @@ ACCOUNTS_MAX: Final = 100
 READ_SECONDS_MAX: Final = 10
 """How long one read may take; a call that hangs must not hold every order for ever."""
 CLOCK_SYSVAR: Final = "SysvarC1ock11111111111111111111111111111111"
-"""Slot, epoch and time of the very bank that was read."""
+"""Holds epoch and time of the very bank that was read."""
 _CLOCK_BYTES = 40
 _ROUNDS_MAX = 3
 """The first read learns which accounts the pools name; a later one may find them changed."""
@@ -212,7 +212,7 @@ class PoolReader:
         read: dict[str, Account | None] = {}
         for batch in batches:
             snapshot = await self._chain.accounts(batch.addresses)
-            view = _View(_moment(snapshot.accounts.get(CLOCK_SYSVAR)), snapshot.accounts)
+            view = _View(_moment(snapshot), snapshot.accounts)
             views.update(dict.fromkeys(batch.markets, view))
             read.update(snapshot.accounts)
         return views, read
@@ -257,15 +257,14 @@ def _token_program(accounts: Accounts, token: Token) -> Pubkey | None:
     return program if program in TOKEN_PROGRAMS else None
 
 
-def _moment(clock: Account | None) -> Moment:
+def _moment(snapshot: Snapshot) -> Moment:
+    """Read epoch and time of the bank that answered; its slot is the answer's own."""
+    clock = snapshot.accounts.get(CLOCK_SYSVAR)
     if clock is None or len(clock.data) < _CLOCK_BYTES:
-        raise TransientError(
-            ReasonCode.CHAIN_UNAVAILABLE, "the node does not tell the chain's time"
-        )
-    slot, epoch, unix_time = (
-        int.from_bytes(clock.data[at : at + 8], "little") for at in (0, 16, 32)
-    )
-    return Moment(slot, epoch, unix_time)
+        what = "the node does not tell the chain's time"
+        raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what)
+    epoch, unix_time = (int.from_bytes(clock.data[at : at + 8], "little") for at in (16, 32))
+    return Moment(snapshot.slot, epoch, unix_time)
 
 
 def _retrieve(task: asyncio.Task[Board]) -> None:

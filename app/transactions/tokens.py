@@ -8,6 +8,7 @@ import secrets
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from solders.instruction import AccountMeta, Instruction
@@ -169,8 +170,12 @@ def _invalid(what: str) -> RefusedError:
 # ------------------------------------------------------------------------------------ addresses
 
 
+@lru_cache(maxsize=1_024)
 def associated_address(owner: Pubkey, mint: Pubkey, program: Pubkey) -> Pubkey:
-    """Derive the associated token account; `program` is the mint's owner."""
+    """Derive the associated token account; `program` is the mint's owner.
+
+    Kept, as deriving takes ten hashes and the wallets and mints are few.
+    """
     seeds = [bytes(owner), bytes(program), bytes(mint)]
     return Pubkey.find_program_address(seeds, ATA_PROGRAM)[0]
 

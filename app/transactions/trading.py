@@ -215,8 +215,8 @@ class TransactionTrading:
         except TimeoutError as error:
             what = f"the signer did not answer within {self._sign_seconds_max} s"
             raise TransientError(ReasonCode.INTERNAL_ERROR, what) from error
-        signature = Signature.from_bytes(given)
-        if not signature.verify(construction.payer, message):
+        signature = Signature.from_bytes(given) if len(given) == Signature.LENGTH else None
+        if signature is None or not signature.verify(construction.payer, message):
             raise RefusedError(ReasonCode.INTERNAL_ERROR, "the signer gave a wrong signature")
         return signature
 

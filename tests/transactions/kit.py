@@ -1,5 +1,6 @@
 """A chain on LiteSVM with the sandbox's first block, and orders to trade on it."""
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,6 +124,22 @@ class LiteChain:
             and Pubkey.from_string(each.owner) in TOKEN_PROGRAMS
             and len(each.data) >= TOKEN_ACCOUNT_BYTES
         }
+
+
+@dataclass
+class HeldChain(LiteChain):
+    """A chain whose reads wait until a test lets them go, and may be told to fail."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    trouble: Exception | None = None
+
+    async def accounts(self, addresses: Sequence[str]) -> Snapshot:
+        self.asked.set()
+        await self.gate.wait()
+        if self.trouble is not None:
+            raise self.trouble
+        return await super().accounts(addresses)
 
 
 def raw_error(result: object) -> object | None:

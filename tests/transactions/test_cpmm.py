@@ -226,3 +226,11 @@ def test_events_of_other_pools_and_kinds_are_passed_over() -> None:
     others = [b"", mine[:80], b"\0" + mine[1:], event(MINT0, 1, 2, 3, 4, 0, 0)]
     assert RaydiumCpmm().parse_fill(DEEP.pool, others) is None
     assert RaydiumCpmm().parse_fill(DEEP.pool, [*others, mine]) is not None
+
+
+def test_the_transfer_fee_is_that_of_the_chains_epoch() -> None:
+    """A recorded pool with a fee-bearing mint: another epoch, another fee, another price."""
+    state = load_state("cp_token2022_epoch0")
+    first, later = state.decode(0), state.decode(10_000)
+    wanted = swap(first, zero_for_one=True, exact_in=True, amount=10**6)
+    assert first.quote(wanted).amount_out != later.quote(wanted).amount_out

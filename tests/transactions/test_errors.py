@@ -30,6 +30,8 @@ CUSTOM = [
     (VENUE, 6000, "NotApproved", "MARKET_CLOSED", True),
     (VENUE, 6005, "ExceededSlippage", "SLIPPAGE_EXCEEDED", True),
     (VENUE, 6006, "ZeroTradingTokens", "INSUFFICIENT_LIQUIDITY", False),
+    (VENUE, 6007, "NotSupportMint", "POOL_INVALID", False),
+    (VENUE, 6013, "InvalidFeeModel", "POOL_INVALID", False),
     (VENUE, 6008, "InvalidVault", "POOL_INVALID", False),
     (VENUE, 6012, "InsufficientVault", "INSUFFICIENT_LIQUIDITY", False),
     (VENUE, 2505, "RequireGtViolated", "SIZE_TOO_SMALL", False),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 from solders.account import Account as SvmAccount
@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 
 from app.domain.errors import ReasonCode, RefusedError, TransientError
 from app.domain.market import Market, PoolRef, Token
-from app.engine.ports import Account, Snapshot
+from app.engine.ports import Account
 from app.sandbox.layouts import encode_token_account
 from app.transactions.pools import ACCOUNTS_MAX, CLOCK_SYSVAR, PoolReader
 from app.transactions.tokens import TOKEN_PROGRAM, associated_address
@@ -19,6 +19,7 @@ from tests.transactions.kit import (
     GENESIS,
     UNIX_TIME,
     WALLET,
+    HeldChain,
     LiteChain,
     ManualClock,
     lite_chain,
@@ -27,22 +28,6 @@ from tests.transactions.kit import (
 
 ADDRESS = str(WALLET.pubkey())
 pytestmark = pytest.mark.anyio
-
-
-@dataclass
-class HeldChain(LiteChain):
-    """A chain whose reads wait until a test lets them go, and may be told to fail."""
-
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-    trouble: Exception | None = None
-
-    async def accounts(self, addresses: Sequence[str]) -> Snapshot:
-        self.asked.set()
-        await self.gate.wait()
-        if self.trouble is not None:
-            raise self.trouble
-        return await super().accounts(addresses)
 
 
 def reader(
@@ -191,6 +176,7 @@ async def test_many_markets_are_read_in_batches() -> None:
     assert board.slot("M59") == 1_000
     with pytest.raises(RefusedError):
         board.pool("M7", listed["M7"].pools[0])
+    assert set(board.balances(ADDRESS).tokens) == {str(plain.quote.mint)}
 
 
 def _key(n: int) -> Pubkey:
@@ -245,6 +231,26 @@ async def test_the_moment_is_the_chains_own() -> None:
     board = await reader(lite_chain(), ManualClock()).board()
     pool = board.pool("SOL-USDC", markets()["SOL-USDC"].pools[0])
     assert getattr(pool, "unix_time", None) == UNIX_TIME
+
+
+async def test_a_pool_that_names_other_accounts_each_time_is_refused() -> None:
+    """The reads end: what could not be read together is not traded on."""
+
+    class Shifty(LiteChain):
+        def account(self, address: str) -> Account | None:
+            found = super().account(address)
+            if found is None or address != str(ref.address):
+                return found
+            vault = bytes([len(self.reads)] * 32)
+            return replace(found, data=found.data[:72] + vault + found.data[104:])
+
+    ref = markets()["SOL-USDC"].pools[0]
+    chain = Shifty(lite_chain().svm)
+    board = await reader(chain, ManualClock()).board()
+    assert len(chain.reads) == 3
+    with pytest.raises(RefusedError) as caught:
+        board.pool("SOL-USDC", ref)
+    assert caught.value.code is ReasonCode.POOL_INVALID
 
 
 async def test_a_node_without_the_time_is_unavailable() -> None:

@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from solders.account import Account as SvmAccount
 from solders.keypair import Keypair
@@ -106,6 +106,7 @@ def test_a_frozen_token_account_is_not_usable() -> None:
     assert not decode_token_account(Account(1, SPL, frozen), "it").usable
 
 
+@example(net=7, bps=10_000, maximum=5)
 @given(net=st.integers(1, 2**63), bps=st.integers(0, 10_000), maximum=st.integers(0, 2**40))
 def test_a_fee_on_top_leaves_what_was_wanted(net: int, bps: int, maximum: int) -> None:
     """Sending the wanted amount and its fee, what arrives is the wanted amount."""

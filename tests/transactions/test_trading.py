@@ -32,11 +32,11 @@ from app.transactions.tokens import (
 )
 from app.transactions.trading import TransactionTrading
 from app.transactions.venues.raydium_cpmm import PROGRAM
-from app.transactions.wallet import LocalSigner
 from tests.transactions.kit import (
     GENESIS,
     WALLET,
     Desk,
+    HeldChain,
     ManualClock,
     desk,
     lite_chain,
@@ -44,7 +44,6 @@ from tests.transactions.kit import (
     open_trading,
     order,
 )
-from tests.transactions.states import load_state
 
 pytestmark = pytest.mark.anyio
 BUDGET = "ComputeBudget111111111111111111111111111111"
@@ -343,10 +342,18 @@ class FalseSigner:
         return bytes(self.keypair.sign_message(message))
 
 
-async def test_a_wrong_signature_is_not_let_through() -> None:
-    """A signer that signs with another key is found out before anything is stored."""
+class HalfSigner(FalseSigner):
+    """Answers with something that is no signature at all."""
+
+    async def sign(self, message: bytes) -> bytes:
+        return bytes(32)
+
+
+@pytest.mark.parametrize("kind", [FalseSigner, HalfSigner])
+async def test_a_wrong_signature_is_not_let_through(kind: type[FalseSigner]) -> None:
+    """A signer that signs with another key, or not at all, is found out before anything is stored."""
     on = desk()
-    false = FalseSigner(str(WALLET.pubkey()), Keypair())
+    false = kind(str(WALLET.pubkey()), Keypair())
     on.trading = open_trading(on.chain, on.clock, signers={"main": false})
     with pytest.raises(RefusedError, match="wrong signature"):
         await on.signed(order())
@@ -379,15 +386,12 @@ async def test_an_order_of_a_wallet_that_is_not_configured_waits() -> None:
         await on.trading.balances("other")
 
 
-async def test_closing_is_possible_at_any_time() -> None:
-    """Nothing under way, nothing to stop."""
-    on = desk()
-    await on.trading.aclose()
-    assert isinstance(LocalSigner(WALLET), LocalSigner)
-
-
-async def test_a_recorded_pool_with_a_transfer_fee_is_quoted_by_the_chains_epoch() -> None:
-    """The fee in force is that of the epoch that the chain's clock tells."""
-    state = load_state("cp_token2022_epoch0")
-    first, later = state.decode(0), state.decode(10_000)
-    assert [mint.fee for mint in first.mints] != [mint.fee for mint in later.mints]
+async def test_closing_stops_what_is_under_way() -> None:
+    """A read that hangs is let go; the order that waited for it is cancelled."""
+    chain = HeldChain(lite_chain().svm)
+    trading = open_trading(chain, ManualClock())
+    waiting = asyncio.create_task(trading.quote(order()))
+    await chain.asked.wait()
+    await trading.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

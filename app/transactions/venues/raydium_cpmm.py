@@ -68,6 +68,9 @@ _ERRORS: Final[Mapping[int, Meaning]] = MappingProxyType(
             "the pool cannot give or take such an amount",
             ReasonCode.INSUFFICIENT_LIQUIDITY,
         ),
+        6007: lasting(
+            "NotSupportMint", "the program does not trade this mint", ReasonCode.POOL_INVALID
+        ),
         6008: lasting(
             "InvalidVault",
             "the pool's vaults are not those of the instruction",
@@ -78,6 +81,7 @@ _ERRORS: Final[Mapping[int, Meaning]] = MappingProxyType(
             "the pool holds less than it owes",
             ReasonCode.INSUFFICIENT_LIQUIDITY,
         ),
+        6013: lasting("InvalidFeeModel", "the pool's fees make no sense", ReasonCode.POOL_INVALID),
         2505: lasting(
             "RequireGtViolated",
             "the amount is so small that one side rounds to zero",
