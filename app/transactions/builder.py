@@ -59,7 +59,7 @@ class TransactionBuilder:
     """Builds the transactions of orders."""
 
     def __init__(self, *, unit_price_micro_lamports: int, seed_source: Callable[[], str]) -> None:
-        """Raises ValueError for a price outside 0 to 20,000,000 micro-lamports a unit."""
+        """Raises ValueError for a price outside 0 to 50,000,000 micro-lamports a unit."""
         if not 0 <= unit_price_micro_lamports <= fees.UNIT_PRICE_MAX:
             raise ValueError(f"the unit price is not within 0 to {fees.UNIT_PRICE_MAX}")
         self._unit_price = unit_price_micro_lamports

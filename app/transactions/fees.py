@@ -11,10 +11,10 @@ UNITS_MAX: Final = 1_400_000
 """The most compute units that a transaction may ask for: what drafts are simulated with."""
 SIGNATURE_LAMPORTS: Final = 5_000
 """The network's base fee for each signature."""
-UNIT_PRICE_DEFAULT: Final = 50_000
+UNIT_PRICE_DEFAULT: Final = 10_000
 """Micro-lamports for a compute unit when nothing else is configured."""
-UNIT_PRICE_MAX: Final = 20_000_000
-"""Never more micro-lamports a unit than this: 0.028 SOL for the largest transaction."""
+UNIT_PRICE_MAX: Final = 50_000_000
+"""Never more micro-lamports a unit than this: 0.07 SOL for the largest transaction."""
 TIP_LAMPORTS_MAX: Final = 100_000_000
 """Never a larger tip than 0.1 SOL, whatever a method asks for."""
 _MICRO: Final = 1_000_000

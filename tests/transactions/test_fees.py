@@ -15,7 +15,7 @@ def test_the_limit_has_headroom_and_a_ceiling() -> None:
     assert fees.unit_limit(1_399_999) == 1_400_000
 
 
-@given(units=st.integers(0, 1_400_000), price=st.integers(0, 20_000_000))
+@given(units=st.integers(0, 1_400_000), price=st.integers(0, 50_000_000))
 def test_the_priority_fee_is_rounded_up(units: int, price: int) -> None:
     """The fee is the least whole number of lamports that covers limit x price."""
     fee = fees.priority_fee(units, price)
