@@ -47,8 +47,15 @@ class PostgresWriter:
             await self._wake.wait()
             jobs = self._next_group()
             if jobs:
-                await self._run(jobs)
-                settle(jobs)
+                await self._serve(jobs)
+
+    async def _serve(self, jobs: Sequence[Job]) -> None:
+        """Run a group and answer it, whatever happens: a writer that dies leaves everybody waiting."""
+        try:
+            await self._run(jobs)
+        except Exception as error:  # noqa: BLE001 - told to every caller and logged
+            fail([job for job in jobs if job.outcome is None], GroupError(error, unknown=True))
+        settle(jobs)
 
     def _next_group(self) -> list[Job]:
         """Take what waits, in the order in which every process takes its locks: no circle of waits."""
@@ -83,8 +90,9 @@ class PostgresWriter:
             conn = await self._engine.connect()
         except (SQLAlchemyError, OSError) as error:
             raise GroupError(error, begun=False) from error
-        async with conn:
-            try:
-                return await conn.run_sync(run_group, units)
-            except (SQLAlchemyError, OSError) as error:
-                raise GroupError(error) from error
+        try:
+            return await conn.run_sync(run_group, units)
+        except (SQLAlchemyError, OSError) as error:
+            raise GroupError(error) from error
+        finally:
+            await conn.close()

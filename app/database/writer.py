@@ -123,10 +123,17 @@ class ThreadWriter:
         while running:
             jobs, running = self._next_group()
             if jobs:
-                self._run(jobs)
-                settle(jobs)
+                self._serve(jobs)
         self._drop_connection()
         self._engine.dispose()
+
+    def _serve(self, jobs: Sequence[Job]) -> None:
+        """Run a group and answer it, whatever happens: a writer that dies leaves everybody waiting."""
+        try:
+            self._run(jobs)
+        except Exception as error:  # noqa: BLE001 - told to every caller and logged
+            fail([job for job in jobs if job.outcome is None], GroupError(error, unknown=True))
+        settle(jobs)
 
     def _next_group(self) -> tuple[list[Job], bool]:
         """Wait for a unit, then take all that wait; False when it was the last group."""
