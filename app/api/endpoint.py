@@ -37,14 +37,15 @@ class Call:
             raise Problem(ReasonCode.SHUTTING_DOWN, "the service is starting or stopping")
         return service
 
-    def header(self, name: bytes) -> str | None:
+    def header(self, name: str) -> str | None:
         """Give a header as ASCII text without the space around it; raises Problem for any other."""
-        values = [value for key, value in self.scope["headers"] if key == name]
+        wanted = name.lower().encode()
+        values = [value for key, value in self.scope["headers"] if key == wanted]
         if not values:
             return None
         if len(values) > 1 or not values[0].isascii():
-            what = f"{name.decode()} is given twice or is not ASCII"
-            raise Problem(ReasonCode.INVALID_PARAMETER, what, field=name.decode())
+            what = f"{name} is given twice or is not ASCII"
+            raise Problem(ReasonCode.INVALID_PARAMETER, what, field=name)
         return str(values[0].decode("ascii").strip())
 
     def query(self, *allowed: str) -> Query:

@@ -9,6 +9,7 @@ from starlette.types import Receive, Send
 
 from app.api.answers import to_json
 from app.api.endpoint import Call
+from app.api.problems import Problem
 from app.api.waits import Long, end
 from app.domain.documents import event_document
 from app.domain.errors import Synergy7Error
@@ -69,7 +70,7 @@ class EventStream:
                     watcher.cancel()
         except TimeoutError:
             return
-        except Synergy7Error as error:
+        except (Problem, Synergy7Error) as error:
             _log.warning("a stream of events ended", reason_code=error.code.value)
 
     async def _tell(self, send: Send) -> None:

@@ -25,19 +25,24 @@ class LongAnswers:
 
     def __init__(self, *, streams_max: int = STREAMS_MAX, polls_max: int = POLLS_MAX) -> None:
         """Hold at most `streams_max` event streams and `polls_max` long polls."""
-        self._open: set[asyncio.Timeout] = set()
-        self._room = {Long.STREAM: streams_max, Long.POLL: polls_max}
+        self._open: dict[Long, set[asyncio.Timeout]] = {kind: set() for kind in Long}
+        self._max = {Long.STREAM: streams_max, Long.POLL: polls_max}
         self._closed = False
+
+    def count(self, kind: Long) -> int:
+        """Tell how many are open."""
+        return len(self._open[kind])
 
     def close(self) -> None:
         """End every long answer now, and admit no more: the service is stopping."""
         self._closed = True
-        for wait in self._open:
-            end(wait)
+        for waits in self._open.values():
+            for wait in waits:
+                end(wait)
 
     def admits(self, kind: Long) -> bool:
         """Tell whether one more may begin; it may until the next await."""
-        return not self._closed and self._room[kind] > 0
+        return not self._closed and self.count(kind) < self._max[kind]
 
     def demand_stream(self) -> None:
         """Raise Problem when no stream may begin."""
@@ -49,16 +54,12 @@ class LongAnswers:
     @asynccontextmanager
     async def hold(self, kind: Long) -> AsyncIterator[asyncio.Timeout]:
         """Count a long answer while it lasts; its body ends with TimeoutError when it must end."""
-        self._room[kind] -= 1
-        try:
-            async with asyncio.timeout(None) as wait:
-                self._open.add(wait)
-                try:
-                    yield wait
-                finally:
-                    self._open.discard(wait)
-        finally:
-            self._room[kind] += 1
+        async with asyncio.timeout(None) as wait:
+            self._open[kind].add(wait)
+            try:
+                yield wait
+            finally:
+                self._open[kind].discard(wait)
 
 
 def end(wait: asyncio.Timeout) -> None:

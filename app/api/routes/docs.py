@@ -44,7 +44,7 @@ async def get_asset(call: Call) -> Answer:
     if name == "start.js":
         return Answer(200, _read(name), _ASSETS[name])
     packed = _read(f"{name}.gz")
-    if "gzip" in (call.header(b"accept-encoding") or ""):
+    if "gzip" in (call.header("Accept-Encoding") or ""):
         return Answer(200, packed, _ASSETS[name], (_GZIP,))
     return Answer(200, gzip.decompress(packed), _ASSETS[name])
 

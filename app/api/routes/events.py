@@ -41,13 +41,13 @@ async def _events(call: Call, order_id: str | None) -> Answer | EventStream:
 
 
 def _wants_stream(call: Call) -> bool:
-    ranges = (call.header(b"accept") or "").lower().split(",")
+    ranges = (call.header("Accept") or "").lower().split(",")
     return any(each.partition(";")[0].strip() == STREAM_TYPE for each in ranges)
 
 
 def _last_event_id(call: Call, after: int) -> int:
     """Give the position that a returning reader saw last: it counts more than `after`."""
-    text = call.header(b"last-event-id")
+    text = call.header("Last-Event-ID")
     if text is None:
         return after
     position = parse_integer(text)

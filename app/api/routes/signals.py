@@ -23,7 +23,7 @@ async def post_signal(call: Call) -> Answer:
     service = call.service
     try:
         call.query()
-        key = call.header(b"idempotency-key")
+        key = call.header("Idempotency-Key")
         body = await _json_body(call)
     except Problem as problem:
         _tell_refused(service, problem)
@@ -34,7 +34,7 @@ async def post_signal(call: Call) -> Answer:
 
 async def _json_body(call: Call) -> object:
     _require_json(call)
-    declared = parse_integer(call.header(b"content-length") or "")
+    declared = parse_integer(call.header("Content-Length") or "")
     return parse_json(await read_body(call.receive, declared))
 
 
@@ -43,9 +43,9 @@ def _require_json(call: Call) -> None:
 
     No type at all is refused too: any web page can have a browser send such a body.
     """
-    kind, _, parameters = (call.header(b"content-type") or "").lower().partition(";")
+    kind, _, parameters = (call.header("Content-Type") or "").lower().partition(";")
     charset = parameters.replace(" ", "").replace('"', "")
-    coding = (call.header(b"content-encoding") or "identity").lower()
+    coding = (call.header("Content-Encoding") or "identity").lower()
     known = charset in ("", "charset=utf-8")
     if kind.strip() != "application/json" or not known or coding != "identity":
         what = "the body is not declared as plain JSON; send Content-Type: application/json"

@@ -1,0 +1,26 @@
+"""What the tests of the interface share."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.database.migrate import migrate
+from tests.api.kit import Running, running
+
+
+@pytest.fixture(scope="session")
+async def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database, migrated once for all tests."""
+    folder = tmp_path_factory.mktemp("migrated")
+    await migrate(str(folder / "orders.db"), "orders", backup_dir=folder)
+    return folder / "orders.db"
+
+
+@pytest.fixture
+async def api(tmp_path: Path, migrated: Path) -> AsyncIterator[Running]:
+    """An open interface on a database of its own."""
+    shutil.copy(migrated, tmp_path)
+    async with running(tmp_path) as opened:
+        yield opened
