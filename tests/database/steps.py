@@ -14,7 +14,7 @@ from app.engine.ports import Accepted, Balances, Claimed, LostLease, Shortage
 from tests.domain import makers
 from tests.domain.makers import FILL, NOW, PROOF, S
 
-RICH = Balances(slot=5_000, lamports=10**15, tokens={"mint": 10**15})
+RICH = Balances(slot=5_000, lamports=10**15, tokens={"mint": 10**15, "other": 10**15})
 SOON = NOW + S
 
 
