@@ -21,7 +21,7 @@ from app.domain.outcome import (
 )
 from app.engine.ports import LandedTransaction, Simulation, Snapshot
 from app.solana import decode
-from app.solana.blockhash_ring import BlockhashRing
+from app.solana.blockhash_ring import LIFE_BLOCKS, BlockhashRing
 from app.solana.json_rpc import Answer, JsonRpcClient, Result, RpcError, outcome_label
 
 STATUSES_MAX: Final = 256
@@ -56,6 +56,8 @@ class RpcChain:
         self._heights: Heights | None = None
         self._heights_at = float("-inf")
         self.tip: Blockhash | None = None
+        self.verified = False
+        """Set once the chain is known to be the one that the orders belong to."""
 
     # ------------------------------------------------------------ the tip, watched in the background
 
@@ -92,7 +94,18 @@ class RpcChain:
 
     def ready(self) -> bool:
         """Tell whether the chain was read recently enough to sign anything."""
-        return asyncio.get_running_loop().time() - self._tip_at < STALE_SECONDS
+        fresh = asyncio.get_running_loop().time() - self._tip_at < STALE_SECONDS
+        return self.verified and fresh
+
+    @property
+    def block_height(self) -> int | None:
+        """The height of the newest confirmed block that was seen."""
+        return None if self.tip is None else self.tip.last_valid_block_height - LIFE_BLOCKS
+
+    @property
+    def known_heights(self) -> Heights | None:
+        """The last known finalized slot and height, however old."""
+        return self._heights
 
     @property
     def block_seconds(self) -> float:

@@ -21,10 +21,10 @@ _log = structlog.get_logger(__name__)
 class LandingNotices:
     """Subscribes to signatures at `confirmed` and calls back when one is seen."""
 
-    def __init__(self, url: str, on_notice: Callable[[str], None]) -> None:
-        """`on_notice` gets the signature; it must not block."""
+    def __init__(self, url: str) -> None:
+        """`on_notice`, set by whoever waits, gets the signature; it must not block."""
         self._url = url
-        self._on_notice = on_notice
+        self.on_notice: Callable[[str], None] = lambda _signature: None
         self._waiting: asyncio.Queue[str] = asyncio.Queue(WAITING_MAX)
         self._requests: dict[int, str] = {}
         self._subscriptions: dict[int, str] = {}
@@ -84,6 +84,6 @@ class LandingNotices:
                 self._subscriptions[document["result"]] = signature
             else:
                 number = document["params"]["subscription"]
-                self._on_notice(self._subscriptions.pop(number))
+                self.on_notice(self._subscriptions.pop(number))
         except (ValueError, KeyError, TypeError):
             _log.debug("a websocket message was not understood")

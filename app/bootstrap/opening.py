@@ -1,0 +1,152 @@
+"""Opens what lies outside the process: the log, the chain's endpoints, the key, the databases."""
+
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from os import getpid
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from app.bootstrap.clock import SystemClock
+from app.bootstrap.sandbox_process import SandboxOptions, SandboxProcess
+from app.database.metrics import open_metrics_database
+from app.database.migrate import migrate
+from app.database.orders import SqlStore, open_store
+from app.domain.errors import StartupError
+from app.logs import set_up_logs
+from app.metrics.execution_metrics import ExecutionMetrics
+from app.settings import Settings
+from app.solana.json_rpc import JsonRpcClient, Observer, endpoint_label
+from app.transactions.wallet import LocalSigner, load_keypair_file, signer_from_secret
+
+SANDBOX_KEY_MARK: Final = "SANDBOX_KEYS_DO_NOT_FUND"
+"""A file of this name beside a key says that the key is the sandbox's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The way to the chain."""
+
+    clients: tuple[JsonRpcClient, ...]
+    ws_url: str | None
+    rpc_name: str
+    """The first endpoint as `/status` shows it: whole on the sandbox, elsewhere the host only."""
+    sandbox: SandboxProcess | None
+    wallet_file: Path | None
+
+
+def open_log(settings: Settings, stack: AsyncExitStack) -> None:
+    """Start the log."""
+    log = settings.log
+    logs = set_up_logs(
+        level=log.level,
+        path=log.path,
+        max_bytes=log.max_bytes,
+        backups=log.backups,
+        network=settings.network,
+    )
+    stack.callback(logs.close)
+
+
+async def open_network(settings: Settings, stack: AsyncExitStack, observer: Observer) -> Network:
+    """Make the clients of the configured endpoints, or of a sandbox of our own."""
+    urls = [url.get_secret_value() for url in settings.solana.rpc_urls]
+    ws_url = settings.solana.ws_url.get_secret_value() if settings.solana.ws_url else None
+    sandbox = None
+    wallet_file = None
+    if settings.network == "sandbox" and not urls:
+        sandbox = SandboxProcess(_sandbox_options(settings))
+        stack.push_async_callback(sandbox.close)
+        address = await sandbox.open()
+        urls, ws_url, wallet_file = [address.rpc_url], address.ws_url, address.wallet_file
+    if not urls:
+        raise StartupError("NO_ENDPOINTS", "no RPC endpoint is configured", "set solana.rpc_urls")
+    if len({endpoint_label(url) for url in urls}) < settings.execution.proof_endpoints:
+        what = f"execution.proof_endpoints is {settings.execution.proof_endpoints}"
+        raise StartupError("TOO_FEW_ENDPOINTS", what, "name as many hosts in solana.rpc_urls")
+    clients = tuple(
+        connect(url, {}, settings.solana.request_timeout, observer, stack) for url in urls
+    )
+    shown = urls[0] if settings.network == "sandbox" else clients[0].endpoint
+    return Network(clients, ws_url, shown, sandbox, wallet_file)
+
+
+def connect(
+    url: str, headers: Mapping[str, str], seconds: float, observer: Observer, stack: AsyncExitStack
+) -> JsonRpcClient:
+    """Make a client that the stack closes; raises StartupError for what is no HTTP URL."""
+    if not url.startswith(("http://", "https://")):
+        raise StartupError("CONFIG_INVALID", "an RPC URL is no http(s) URL", "mend solana.rpc_urls")
+    client = JsonRpcClient(url, timeout_seconds=seconds, observer=observer, headers=headers)
+    stack.push_async_callback(client.close)
+    return client
+
+
+def _sandbox_options(settings: Settings) -> SandboxOptions:
+    sandbox = settings.sandbox
+    return SandboxOptions(
+        ledger=sandbox.ledger,
+        file=sandbox.file,
+        slot_ms=sandbox.slot_ms,
+        seed=sandbox.seed,
+        program_file=sandbox.program_file,
+        keeper_volatility_bps=sandbox.keeper_volatility_bps,
+    )
+
+
+def configured_signer(settings: Settings) -> LocalSigner | None:
+    """Load the configured key, before anything is opened; None when none is configured."""
+    wallet = settings.wallet
+    if wallet.keypair_file is not None and wallet.secret_key is not None:
+        what = "wallet.keypair_file and wallet.secret_key are both set"
+        raise StartupError("WALLET_AMBIGUOUS", what, "set only one of them")
+    if wallet.secret_key is not None:
+        return signer_from_secret(wallet.secret_key.get_secret_value())
+    if wallet.keypair_file is None:
+        return None
+    if settings.network != "sandbox" and (wallet.keypair_file.parent / SANDBOX_KEY_MARK).exists():
+        what = f"the key file {wallet.keypair_file} belongs to a sandbox"
+        raise StartupError("WALLET_OF_SANDBOX", what, "use a key of your own")
+    return load_keypair_file(wallet.keypair_file)
+
+
+def sandbox_signer(network: Network) -> LocalSigner:
+    """Load the sandbox's own key; raises StartupError where there is no sandbox of ours."""
+    if network.wallet_file is None:
+        raise StartupError("WALLET_MISSING", "no wallet is configured", "set wallet.keypair_file")
+    return load_keypair_file(network.wallet_file)
+
+
+async def open_orders(settings: Settings, stack: AsyncExitStack) -> SqlStore:
+    """Migrate the orders database and open it as this process."""
+    orders = settings.order_management
+    url = database_url(orders.database_url, orders.db_path)
+    if orders.migrate_at_start:
+        await migrate(url, "orders", backup_dir=orders.backup_path)
+    name = f"{socket.gethostname()}:{getpid()}"
+    return await stack.enter_async_context(open_store(url, process_name=name))
+
+
+async def open_metrics(
+    settings: Settings, stack: AsyncExitStack, store: SqlStore
+) -> ExecutionMetrics:
+    """Migrate the metrics database and open it; it is fed from the store's sealed events."""
+    url = database_url(settings.metrics.database_url, settings.metrics.metrics_db_path)
+    if settings.order_management.migrate_at_start:
+        await migrate(url, "metrics", backup_dir=settings.order_management.backup_path)
+    database = await stack.enter_async_context(open_metrics_database(url))
+    return ExecutionMetrics(
+        store,
+        database,
+        clock=SystemClock(),
+        retention_days=settings.metrics.metrics_retention_days,
+        cleanup_seconds=settings.metrics.cleanup_interval,
+    )
+
+
+def database_url(url: SecretStr | None, path: Path) -> str:
+    """Give the configured database: the URL when there is one, else the SQLite file."""
+    return url.get_secret_value() if url is not None else str(path)

@@ -1,0 +1,98 @@
+"""Background work beside the engine: the chain's identity, the wallet's balance, clean-up."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from app.bootstrap.report import Sightings
+from app.database.orders import SqlStore
+from app.domain.errors import IntakeError, RefusedError, StartupError, TransientError
+from app.domain.signal import US
+from app.engine.ports import Clock
+from app.solana.chain import RpcChain
+from app.transactions.trading import TransactionTrading
+
+AGAIN_SECONDS: Final = 1.0
+BALANCE_SECONDS: Final = 5.0
+DAY_US: Final = 86_400 * US
+
+_log = structlog.get_logger(__name__)
+
+
+class Identification:
+    """Makes sure that this is the chain the orders belong to, and that its pools are the configured ones.
+
+    Nothing is signed before. A chain that cannot be reached does not keep the service from accepting.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        chain: RpcChain,
+        store: SqlStore,
+        trading: TransactionTrading,
+        seen: Sightings,
+    ) -> None:
+        """Take what is asked and told."""
+        self._network = network
+        self._chain = chain
+        self._store = store
+        self._trading = trading
+        self._seen = seen
+
+    async def identify(self) -> bool:
+        """Try once; raises StartupError for the wrong chain or pools, False when it is out of reach."""
+        try:
+            self._seen.genesis_hash = await self._chain.genesis_hash()
+            await self._store.bind_chain(self._network, self._seen.genesis_hash)
+            await self._chain.look()
+            await self._trading.verify()
+        except TransientError as error:
+            self._seen.trouble = error.what
+            return False
+        except RefusedError as error:
+            raise StartupError("POOL_INVALID", error.what, error.todo or "mend markets") from error
+        self._chain.verified = True
+        self._seen.trouble = None
+        return True
+
+    async def run(self) -> None:
+        """Try until it is done, then watch the tip; a wrong chain ends the service."""
+        while not self._chain.verified and not await self.identify():
+            _log.warning("the chain is out of reach, orders wait", why=self._seen.trouble)
+            await asyncio.sleep(AGAIN_SECONDS)
+        await self._chain.run()
+
+
+async def watch_balance(trading: TransactionTrading, wallet: str, seen: Sightings) -> None:
+    """Keep the wallet's balance for `/status`."""
+    while True:
+        try:
+            seen.balances = await trading.balances(wallet)
+        except (TransientError, RefusedError) as error:
+            _log.debug("the balance could not be read", why=error.what)
+        await asyncio.sleep(BALANCE_SECONDS)
+
+
+async def clean_orders(
+    store: SqlStore,
+    clock: Clock,
+    *,
+    interval_seconds: float,
+    retention_days: int,
+    kept: Callable[[], int],
+) -> None:
+    """Remove settled orders past their retention, in small batches; `kept` bounds what nobody read yet."""
+    while True:
+        await asyncio.sleep(interval_seconds)
+        if retention_days == 0:
+            continue
+        now_us = clock.now_us()
+        before_us = now_us - retention_days * DAY_US
+        try:
+            pruned = await store.prune(before_us=before_us, at_us=now_us, keep_after=kept())
+            _log.info("orders cleaned up", removed=str(pruned))
+        except IntakeError as error:
+            _log.warning("clean-up has to wait", why=error.what)

@@ -1,0 +1,305 @@
+"""Wires the parts in one order; what is opened is closed in the reverse one.
+
+log · key · endpoints (and sandbox) · orders database · metrics database · trading · methods · engine.
+The endpoints open before the database: a slow one never keeps a lease that nothing uses. The database
+closes before the endpoints, after the engine's last writes.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Final
+
+from app.bootstrap import opening, upkeep
+from app.bootstrap.clock import SystemClock, uuid7
+from app.bootstrap.markets import build_markets
+from app.bootstrap.report import Identity, Report, Sightings
+from app.database.orders import SqlStore
+from app.domain.errors import StartupError
+from app.domain.market import Markets
+from app.domain.retry import RetryPolicy
+from app.domain.signal import US, SignalRules
+from app.engine.confirmation import Confirmation
+from app.engine.execution_engine import ExecutionEngine, Limits
+from app.engine.lease import Lease
+from app.engine.lifecycle import Lifecycle
+from app.engine.order_manager import OrderManager
+from app.engine.ports import Ports
+from app.engine.settlement import Settlement
+from app.engine.supervision import Supervisor
+from app.engine.transaction_executor import TransactionExecutor
+from app.executors.gate import Gate
+from app.executors.registry import MethodContext, build_registry
+from app.metrics.execution_metrics import ExecutionMetrics
+from app.metrics.prometheus import PrometheusTelemetry
+from app.settings import Settings
+from app.solana.chain import RpcChain
+from app.solana.notices import LandingNotices
+from app.transactions.trading import TransactionTrading
+from app.transactions.wallet import LocalSigner
+
+PACKAGE: Final = "synergy7-execution"
+LAMPORTS_PER_SOL: Final = 10**9
+SLOT_SECONDS: Final = 0.4
+"""The cluster's slot time: how long a read of pools and balances counts as current."""
+
+Work = Callable[[], Coroutine[object, object, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The opened parts that others use, and the background work to be started with the engine."""
+
+    manager: OrderManager
+    engine: ExecutionEngine
+    report: Report
+    telemetry: PrometheusTelemetry
+    supervisor: Supervisor
+    background: Mapping[str, Work]
+
+    async def start(self) -> None:
+        """Start the background work, then the workers."""
+        for name, work in self.background.items():
+            self.supervisor.start(name, work())
+        await self.engine.start()
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What was opened, before the engine is wired from it."""
+
+    settings: Settings
+    stack: AsyncExitStack
+    markets: Markets
+    network: opening.Network
+    signer: LocalSigner
+    store: SqlStore
+    metrics: ExecutionMetrics
+    telemetry: PrometheusTelemetry
+
+
+async def open_parts(
+    settings: Settings, stack: AsyncExitStack, on_failure: Callable[[str], None]
+) -> Parts:
+    """Open everything; `stack` closes what was opened. Raises StartupError."""
+    opened = await _open(settings, stack)
+    wired = _Wired(opened, Supervisor(on_failure))
+    await wired.identification.identify()
+    return wired.parts()
+
+
+async def _open(settings: Settings, stack: AsyncExitStack) -> _Opened:
+    opening.open_log(settings, stack)
+    markets = build_markets(settings)
+    signer = opening.configured_signer(settings)
+    telemetry = PrometheusTelemetry(
+        version=version(PACKAGE), network=settings.network, methods=settings.methods.order
+    )
+    network = await opening.open_network(settings, stack, telemetry)
+    store = await opening.open_orders(settings, stack)
+    return _Opened(
+        settings,
+        stack,
+        markets,
+        network,
+        signer or opening.sandbox_signer(network),
+        store,
+        await opening.open_metrics(settings, stack, store),
+        telemetry,
+    )
+
+
+class _Wired:
+    """The parts over what was opened, made in the order in which they need one another."""
+
+    def __init__(self, opened: _Opened, supervisor: Supervisor) -> None:
+        settings = opened.settings
+        self.opened = opened
+        self.supervisor = supervisor
+        self.seen = Sightings()
+        self.clock = SystemClock()
+        self.chain, self.notices = _chain(settings, opened.network)
+        self.trading = _trading(opened, self.chain, self.clock)
+        opened.stack.push_async_callback(self.trading.aclose)
+        self.identification = upkeep.Identification(
+            settings.network, self.chain, opened.store, self.trading, self.seen
+        )
+        self.ports = Ports(opened.store, self.chain, self.trading, self.clock, opened.telemetry)
+        self.executor = _executor(opened, self.clock)
+        self.lease = Lease(opened.store, self.clock)
+        self.manager = _manager(opened, self.ports)
+        self.confirmation = self._confirmation()
+        self.notices.on_notice = self.confirmation.notice
+        self.engine = self._engine()
+
+    def _policy(self) -> RetryPolicy:
+        execution = self.opened.settings.execution
+        return RetryPolicy(int(execution.retry_delay * US), execution.max_retries)
+
+    def _confirmation(self) -> Confirmation:
+        execution = self.opened.settings.execution
+        return Confirmation(
+            self.ports,
+            settlement=Settlement(self.ports, self._policy()),
+            executor=self.executor,
+            lease=self.lease,
+            poll_seconds=execution.status_interval,
+            rebroadcast_seconds=execution.rebroadcast_interval,
+            transaction_timeout_seconds=execution.transaction_timeout,
+        )
+
+    def _engine(self) -> ExecutionEngine:
+        execution = self.opened.settings.execution
+        lifecycle = Lifecycle(
+            self.ports,
+            executor=self.executor,
+            confirmation=self.confirmation,
+            lease=self.lease,
+            policy=self._policy(),
+            transaction_timeout_seconds=execution.transaction_timeout,
+            reserve_lamports=int(self.opened.settings.wallet.reserve_sol * LAMPORTS_PER_SOL),
+        )
+        return ExecutionEngine(
+            self.ports,
+            manager=self.manager,
+            lifecycle=lifecycle,
+            confirmation=self.confirmation,
+            executor=self.executor,
+            lease=self.lease,
+            supervisor=self.supervisor,
+            limits=Limits(
+                execution.max_concurrent_executions,
+                execution.execution_timeout,
+                execution.drain_timeout,
+            ),
+        )
+
+    def parts(self) -> Parts:
+        """Give what others use."""
+        return Parts(
+            self.manager,
+            self.engine,
+            self._report(),
+            self.opened.telemetry,
+            self.supervisor,
+            self._background(),
+        )
+
+    def _report(self) -> Report:
+        opened = self.opened
+        identity = Identity(
+            opened.settings.network,
+            version(PACKAGE),
+            opened.network.rpc_name,
+            opened.settings.wallet.name,
+            opened.signer.address,
+        )
+        report = Report(
+            identity,
+            self.seen,
+            chain=self.chain,
+            manager=self.manager,
+            engine=self.engine,
+            executor=self.executor,
+            lease=self.lease,
+            telemetry=opened.telemetry,
+        )
+        report.failure = lambda: self.supervisor.failure
+        return report
+
+    def _background(self) -> Mapping[str, Work]:
+        opened = self.opened
+        work: dict[str, Work] = {
+            "chain": self.identification.run,
+            "metrics": opened.metrics.run,
+            "balance": partial(
+                upkeep.watch_balance, self.trading, opened.signer.address, self.seen
+            ),
+            "clean-up": partial(
+                upkeep.clean_orders,
+                opened.store,
+                self.clock,
+                interval_seconds=opened.settings.order_management.cleanup_interval,
+                retention_days=opened.settings.order_management.retention_days,
+                kept=lambda: opened.metrics.seen_position,
+            ),
+        }
+        if opened.network.ws_url is not None:
+            work["landing-notices"] = self.notices.run
+        if opened.network.sandbox is not None:
+            work["sandbox"] = opened.network.sandbox.watch
+        return work
+
+
+def _chain(settings: Settings, network: opening.Network) -> tuple[RpcChain, LandingNotices]:
+    notices = LandingNotices(network.ws_url or "")
+    chain = RpcChain(
+        network.clients,
+        proof_endpoints=settings.execution.proof_endpoints,
+        poll_seconds=settings.solana.poll_interval,
+        notice=notices.subscribe if network.ws_url is not None else None,
+    )
+    return chain, notices
+
+
+def _trading(opened: _Opened, chain: RpcChain, clock: SystemClock) -> TransactionTrading:
+    settings = opened.settings
+    own = opened.network.sandbox is not None
+    try:
+        return TransactionTrading(
+            chain=chain,
+            signers={opened.signer.address: opened.signer},
+            markets=opened.markets,
+            clock=clock,
+            slot_seconds=settings.sandbox.slot_ms / 1_000 if own else SLOT_SECONDS,
+            unit_price_micro_lamports=settings.fees.unit_price_micro_lamports,
+        )
+    except ValueError as error:
+        raise StartupError("CONFIG_INVALID", str(error), "mend markets in config.yaml") from None
+
+
+def _executor(opened: _Opened, clock: SystemClock) -> TransactionExecutor:
+    settings = opened.settings
+
+    def context(name: str) -> MethodContext:
+        return MethodContext(
+            name=name,
+            options=settings.methods.options.get(name, {}),
+            gate=Gate(name, on_change=partial(opened.telemetry.breaker, name)),
+            rpc_clients=opened.network.clients,
+            connect=partial(
+                opening.connect,
+                seconds=settings.execution.push_timeout,
+                observer=opened.telemetry,
+                stack=opened.stack,
+            ),
+        )
+
+    registry = build_registry(settings.methods.order, context)
+    return TransactionExecutor(
+        registry.mapping(),
+        clock=clock,
+        telemetry=opened.telemetry,
+        patience_seconds=settings.execution.patience,
+        push_seconds=settings.execution.push_timeout,
+    )
+
+
+def _manager(opened: _Opened, ports: Ports) -> OrderManager:
+    execution, orders = opened.settings.execution, opened.settings.order_management
+    return OrderManager(
+        ports,
+        rules=SignalRules(
+            markets=opened.markets,
+            methods=opened.settings.methods.order,
+            max_slippage_bps=execution.max_slippage_bps,
+            allow_public_fallback=execution.allow_public_fallback,
+        ),
+        wallet=opened.signer.address,
+        new_id=uuid7,
+        order_timeout_seconds=orders.order_timeout,
+        queue_max=execution.max_queue,
+        history_max=orders.max_history_size,
+    )

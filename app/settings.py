@@ -1,0 +1,286 @@
+"""Settings: a frozen tree read from config.yaml and, above it, the environment; typos are errors."""
+
+import os
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from app.domain.errors import StartupError
+
+PREFIX: Final = "SYNERGY7_"
+CONFIG_VARIABLE: Final = "SYNERGY7_CONFIG"
+SHIPPED_CONFIG: Final = Path(__file__).resolve().parent.parent / "config.yaml"
+SECRETS: Final = (("wallet", "secret_key"),)
+"""Keys that may stand in the environment only."""
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Execution(_Section):
+    """How orders are executed."""
+
+    max_concurrent_executions: Annotated[int, Field(ge=1, le=4_096)] = 3
+    execution_timeout: Seconds = 30
+    transaction_timeout: Seconds = 30
+    retry_delay: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] = 2
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 3
+    proof_endpoints: Annotated[int, Field(ge=1, le=16)] = 1
+    max_slippage_bps: Annotated[int, Field(ge=0, le=9_999)] = 50
+    allow_public_fallback: bool = True
+    max_queue: Count = 100_000
+    patience: Seconds = 3
+    """How long a method may hold bytes unlanded before the next one gets them too."""
+    rebroadcast_interval: Seconds = 1
+    push_timeout: Seconds = 3
+    status_interval: Annotated[float, Field(ge=0.02, le=60, allow_inf_nan=False)] = 0.4
+    drain_timeout: Seconds = 10
+    """Bound on an orderly end; attempts still in flight are taken up at the next start."""
+
+
+class OrderManagement(_Section):
+    """Where orders are kept, and for how long."""
+
+    order_timeout: Seconds = 300
+    db_path: Path = Path("output/production_orders.db")
+    database_url: SecretStr | None = None
+    max_history_size: Annotated[int, Field(ge=0)] = 10_000
+    cleanup_interval: Seconds = 3_600
+    retention_days: Annotated[int, Field(ge=0)] = 0
+    migrate_at_start: bool = True
+    backup_path: Path = Path("output/backups")
+
+
+class Metrics(_Section):
+    """Where execution metrics are kept, and for how long."""
+
+    metrics_db_path: Path = Path("output/production_metrics.db")
+    database_url: SecretStr | None = None
+    metrics_retention_days: Count = 30
+    cleanup_interval: Seconds = 3_600
+
+
+class Methods(_Section):
+    """Submission methods: their order, and a section each."""
+
+    order: tuple[str, ...] = ("rpc",)
+    options: Mapping[str, Mapping[str, Any]] = {}
+
+
+class Fees(_Section):
+    """What is paid for landing."""
+
+    unit_price_micro_lamports: Annotated[int, Field(ge=0, le=50_000_000)] = 10_000
+
+
+class Wallet(_Section):
+    """The signer."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")] = "main"
+    keypair_file: Path | None = None
+    secret_key: SecretStr | None = None
+    reserve_sol: Annotated[Decimal, Field(ge=0, le=1_000_000)] = Decimal("0.05")
+
+
+class Solana(_Section):
+    """The endpoints that the chain is read from; on the sandbox they are known by themselves."""
+
+    rpc_urls: tuple[SecretStr, ...] = ()
+    ws_url: SecretStr | None = None
+    request_timeout: Seconds = 3
+    poll_interval: Annotated[float, Field(ge=0.02, le=10, allow_inf_nan=False)] = 0.8
+
+
+class Server(_Section):
+    """Where HTTP listens."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+
+
+class Log(_Section):
+    """The log file and the console."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    path: Path = Path("logs/production_execution.log")
+    max_bytes: Annotated[int, Field(ge=10_000)] = 20_000_000
+    backups: Annotated[int, Field(ge=0, le=1_000)] = 5
+
+
+class TokenEntry(_Section):
+    """A mint by its symbol."""
+
+    mint: str
+    decimals: Annotated[int, Field(ge=0, le=18)]
+
+
+class PoolEntry(_Section):
+    """A pool of a market."""
+
+    venue: str
+    address: str
+
+
+class MarketEntry(_Section):
+    """A market: its pools and the smallest sizes worth a transaction, in whole tokens."""
+
+    pools: Annotated[tuple[PoolEntry, ...], Field(min_length=1)]
+    min_size: Annotated[Decimal, Field(ge=0)] = Decimal(0)
+    min_quote_size: Annotated[Decimal, Field(ge=0)] = Decimal(0)
+
+
+class Sandbox(_Section):
+    """The chain on this machine."""
+
+    ledger: Path = Path("output/sandbox")
+    file: Path = Path("output/sandbox.json")
+    slot_ms: Annotated[int, Field(ge=5, le=10_000)] = 400
+    seed: int = 7
+    program_file: Path | None = None
+    """The real Raydium CPMM program, to be run instead of the shipped one."""
+    keeper_volatility_bps: Annotated[int, Field(ge=0, le=1_000)] = 0
+
+
+class Settings(BaseSettings):
+    """The whole tree; made by `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        case_sensitive=False,
+        hide_input_in_errors=True,
+    )
+
+    network: Literal["sandbox", "devnet", "mainnet"] = "sandbox"
+    execution: Execution = Execution()
+    order_management: OrderManagement = OrderManagement()
+    metrics: Metrics = Metrics()
+    methods: Methods = Methods()
+    fees: Fees = Fees()
+    wallet: Wallet = Wallet()
+    solana: Solana = Solana()
+    server: Server = Server()
+    log: Log = Log()
+    tokens: Mapping[str, TokenEntry] = {}
+    markets: Mapping[str, MarketEntry] = {}
+    sandbox: Sandbox = Sandbox()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment above file: what `load_settings` passes in is the file."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read the settings; raises StartupError naming the file or variable and the key at fault.
+
+    The file is `path`, else what SYNERGY7_CONFIG names, else ./config.yaml, else the shipped one.
+    """
+    found = _config_file(path)
+    document = _read(found)
+    _refuse_unknown_variables()
+    for section, key in SECRETS:
+        entries = document.get(section)
+        if isinstance(entries, dict) and key in entries:
+            what = f"{found}: {section}.{key} is a secret"
+            raise StartupError("CONFIG_SECRET", what, f"set {PREFIX}{section}__{key}".upper())
+    try:
+        return Settings(**document)
+    except ValidationError as error:
+        raise _explain(error, found) from None
+
+
+def _config_file(path: Path | None) -> Path:
+    named = path or (Path(os.environ[CONFIG_VARIABLE]) if CONFIG_VARIABLE in os.environ else None)
+    if named is not None:
+        if not named.is_file():
+            what = f"the settings file {named} does not exist"
+            raise StartupError("CONFIG_MISSING", what, f"name another in {CONFIG_VARIABLE}")
+        return named
+    here = Path("config.yaml")
+    return here if here.is_file() else SHIPPED_CONFIG
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path} line {mark.line + 1}" if mark is not None else str(path)
+        what = f"{where} is no YAML ({getattr(error, 'problem', None) or 'not UTF-8'})"
+        raise StartupError("CONFIG_INVALID", what, "mend the file") from None
+    except OSError as error:
+        what = f"{path} cannot be read ({error.strerror})"
+        raise StartupError("CONFIG_UNREADABLE", what, "mend its permissions") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+        raise StartupError("CONFIG_INVALID", f"{path} is no mapping of sections", "mend the file")
+    return document
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without floats (exact decimals instead) and without silently repeated keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key} stands twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal:
+    return Decimal(str(loader.construct_scalar(node)).replace("_", ""))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _decimal)
+
+
+def _refuse_unknown_variables() -> None:
+    """Refuse a top-level variable that names nothing: pydantic-settings would pass it over."""
+    known = {name.upper() for name in Settings.model_fields}
+    for variable in sorted(os.environ):
+        if not variable.upper().startswith(PREFIX) or variable.upper() == CONFIG_VARIABLE:
+            continue
+        section = variable.upper().removeprefix(PREFIX).partition("__")[0]
+        if section not in known:
+            what = f"the environment variable {variable} names no setting"
+            raise StartupError("CONFIG_UNKNOWN", what, "see docs/configuration.md")
+
+
+def _explain(error: ValidationError, path: Path) -> StartupError:
+    """Name the first key at fault, and whether the file or the environment holds it; no values."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    variable = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
+    in_environment = any(name.upper() == variable for name in os.environ)
+    where = f"the environment variable {variable}" if in_environment else f"{path}: {key}"
+    if first["type"] == "extra_forbidden":
+        what = f"{where} names no setting"
+        return StartupError("CONFIG_UNKNOWN", what, "see docs/configuration.md")
+    return StartupError("CONFIG_INVALID", f"{where}: {first['msg']}", "see docs/configuration.md")
