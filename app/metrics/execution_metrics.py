@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -14,17 +15,28 @@ from app.engine.ports import Clock
 from app.metrics.executions import SETTLING, UnreadableHistoryError, execution_of
 from app.metrics.ports import Columns, EventSource, MetricsStore
 
-BATCH: Final = 500
-"""Events read at once: their rows are written in one transaction."""
-POLL_SECONDS: Final = 0.5
-STEP_SECONDS: Final = 30.0
-"""Bound on one batch, and on one clean-up: a database that hangs is one that fails."""
-BACKOFF_SECONDS: Final = 1.0
 BACKOFF_SECONDS_MAX: Final = 30.0
 COMPLAINT_SECONDS: Final = 60.0
 DAY_US: Final = 86_400 * US
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast the trail is followed."""
+
+    batch: int = 500
+    """Events read at once: their rows are written in one transaction."""
+    poll_seconds: float = 0.5
+    """How often the trail is looked at without being woken."""
+    step_seconds: float = 30.0
+    """Bound on one batch, and on one clean-up: a database that hangs is one that fails."""
+    backoff_seconds: float = 1.0
+    """The wait after a first failure; each further one doubles it."""
+
+
+STEADY: Final = Pace()
 
 
 class ExecutionMetrics:
@@ -42,9 +54,7 @@ class ExecutionMetrics:
         clock: Clock,
         retention_days: int,
         cleanup_seconds: float,
-        poll_seconds: float = POLL_SECONDS,
-        step_seconds: float = STEP_SECONDS,
-        backoff_seconds: float = BACKOFF_SECONDS,
+        pace: Pace = STEADY,
     ) -> None:
         """Rows older than `retention_days` are removed every `cleanup_seconds`."""
         self._events = events
@@ -52,9 +62,7 @@ class ExecutionMetrics:
         self._clock = clock
         self._retention_us = retention_days * DAY_US
         self._cleanup_seconds = cleanup_seconds
-        self._poll_seconds = poll_seconds
-        self._step_seconds = step_seconds
-        self._backoff_seconds = backoff_seconds
+        self._pace = pace
         self._position: int | None = None
         self._seen = 0
         self._woken = asyncio.Event()
@@ -87,7 +95,7 @@ class ExecutionMetrics:
         """Write the rows of all events sealed so far; raises what the databases raise."""
         while True:
             self._woken.clear()
-            async with asyncio.timeout(self._step_seconds):
+            async with asyncio.timeout(self._pace.step_seconds):
                 if not await self._step():
                     return
 
@@ -98,7 +106,7 @@ class ExecutionMetrics:
         if self._position is None:
             self._position = self._seen = await self._start()
         after = self._position
-        events = await self._events.trail(after=after, limit=BATCH)
+        events = await self._events.trail(after=after, limit=self._pace.batch)
         if not events:
             return False
         reached = max(event.position or after for event in events)
@@ -147,7 +155,7 @@ class ExecutionMetrics:
         now = self._clock.monotonic()
         if now - self._cleaned < self._cleanup_seconds:
             return
-        async with asyncio.timeout(self._step_seconds):
+        async with asyncio.timeout(self._pace.step_seconds):
             removed = await self._store.prune(self._clock.now_us() - self._retention_us)
         self._cleaned = now
         if removed:
@@ -155,7 +163,7 @@ class ExecutionMetrics:
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(self._poll_seconds):
+            async with asyncio.timeout(self._pace.poll_seconds):
                 await self._woken.wait()
         except TimeoutError:
             return
@@ -166,6 +174,6 @@ class ExecutionMetrics:
         if now - self._complained >= COMPLAINT_SECONDS:
             self._complained = now
             _log.warning("metrics are late: a database failed", why=repr(error), exc_info=error)
-        delay = self._backoff_seconds * 2 ** min(self._failures, 10)
+        delay = self._pace.backoff_seconds * 2 ** min(self._failures, 10)
         self._failures += 1
         await asyncio.sleep(min(delay, BACKOFF_SECONDS_MAX))
