@@ -1,6 +1,6 @@
 """Units of work on leases: who holds which order. The orders table is the queue."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -247,6 +247,28 @@ def _values(holder: Holder, claimed: Claimed) -> dict[str, Any]:
 def release(conn: Connection, holder: Holder, claimed: Claimed) -> None:
     """Give an order back unchanged; one that is no longer held is left alone."""
     conn.execute(_RELEASE, _values(holder, claimed))
+
+
+_MINE = select(ORDERS.c.order_id).where(ORDERS.c.process == bindparam(_ME))
+_DISOWN = (
+    update(ORDERS)
+    .where(
+        ORDERS.c.process == bindparam("holder"),
+        ORDERS.c.order_id.in_(bindparam("ids", expanding=True)),
+    )
+    .values(process=None)
+)
+_DISOWNED_AT_ONCE: Final = 500
+
+
+def disown(conn: Connection, holder: Holder, known: Collection[str]) -> int:
+    """Free what this process holds beside the orders it knows of."""
+    mine = conn.scalars(_MINE, {_ME: holder.process_id}).all()
+    unknown = sorted(set(mine).difference(known))
+    for start in range(0, len(unknown), _DISOWNED_AT_ONCE):
+        ids = unknown[start : start + _DISOWNED_AT_ONCE]
+        conn.execute(_DISOWN, {"holder": holder.process_id, "ids": ids})
+    return len(unknown)
 
 
 def reload(conn: Connection, holder: Holder, claimed: Claimed) -> Claimed | LostLease:

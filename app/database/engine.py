@@ -13,37 +13,26 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from app.database.addresses import Address, PostgresServer, SqliteFile
 from app.database.groups import Unit
+from app.database.limits import Limits
 from app.database.lock import file_lock
 from app.database.postgres_writer import PostgresWriter
 from app.database.writer import ANYWHERE, ThreadWriter, Writer, busy
 from app.domain.errors import IntakeError, ReasonCode, StartupError
 
 T = TypeVar("T")
-BUSY_TIMEOUT_MS: Final = 5_000
-"""How long SQLite waits for a lock of another program (a backup, a shell)."""
-POOL_TIMEOUT_SECONDS: Final = 2.0
-"""How long a read waits for a connection; then the database is busy."""
-READ_SECONDS: Final = 10.0
 READERS_SQLITE: Final = 4
-LOCK_TIMEOUT_MS: Final = 5_000
-STATEMENT_TIMEOUT_MS: Final = 10_000
-
-_WRITER_PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=ON",
-    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
-    "PRAGMA cache_size=-16000",
-)
-_READER_PRAGMAS = (f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}", "PRAGMA query_only=ON")
+DEFAULT_LIMITS: Final = Limits()
 
 
 class Database:
     """One database: `write` commits units of work, `read` runs queries on one consistent snapshot."""
 
-    def __init__(self, address: Address, writer: Writer, readers: AsyncEngine) -> None:
+    def __init__(
+        self, address: Address, writer: Writer, readers: AsyncEngine, limits: Limits
+    ) -> None:
         """Take over what `open_database` has opened."""
         self.address = address
+        self._limits = limits
         self._writer = writer
         self._readers = readers
 
@@ -59,7 +48,7 @@ class Database:
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run a query; raises IntakeError(DATABASE_BUSY or STORAGE_UNAVAILABLE)."""
         try:
-            async with asyncio.timeout(READ_SECONDS), self._readers.connect() as conn:
+            async with asyncio.timeout(self._limits.read_seconds), self._readers.connect() as conn:
                 return await conn.run_sync(query)
         except PoolTimeoutError as error:
             raise busy() from error
@@ -72,7 +61,9 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(address: Address, *, pool_size: int) -> AsyncIterator[Database]:
+async def open_database(
+    address: Address, *, pool_size: int, limits: Limits = DEFAULT_LIMITS
+) -> AsyncIterator[Database]:
     """Open a migrated database; `pool_size` bounds PostgreSQL's readers.
 
     On SQLite the file is locked for as long as it is open; raises StartupError(DATABASE_LOCKED). A
@@ -81,49 +72,57 @@ async def open_database(address: Address, *, pool_size: int) -> AsyncIterator[Da
     async with AsyncExitStack() as stack:
         if isinstance(address, SqliteFile):
             stack.enter_context(file_lock(address.path))
-            writer: Writer = ThreadWriter(sqlite_engine(address), f"writer {address.path.name}")
-            readers = _sqlite_readers(address)
+            name = f"writer {address.path.name}"
+            writer: Writer = ThreadWriter(sqlite_engine(address, limits), name, limits)
+            readers = _sqlite_readers(address, limits)
         else:
-            engine = postgres_engine(address, size=1)
+            engine = postgres_engine(address, size=1, limits=limits)
             stack.push_async_callback(engine.dispose)
             await _refuse_forgetful(address, engine)
-            writer = PostgresWriter(engine)
-            readers = postgres_engine(address, size=pool_size, read_only=True)
+            writer = PostgresWriter(engine, limits)
+            readers = postgres_engine(address, size=pool_size, limits=limits, read_only=True)
         stack.push_async_callback(readers.dispose)
         stack.push_async_callback(writer.aclose)
-        yield Database(address, writer, readers)
+        yield Database(address, writer, readers, limits)
 
 
 # ---------------------------------------------------------------- SQLite
 
 
-def sqlite_engine(address: SqliteFile) -> Engine:
+def sqlite_engine(address: SqliteFile, limits: Limits = DEFAULT_LIMITS) -> Engine:
     """Make the writing engine: transactions are ours alone, and begin with the write lock."""
     engine = create_engine(
         address.url("pysqlite"),
         poolclass=NullPool,
         connect_args={"isolation_level": None, "check_same_thread": False},
     )
-    _on_connect(engine, _WRITER_PRAGMAS)
+    _on_connect(
+        engine,
+        "PRAGMA journal_mode=WAL",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA foreign_keys=ON",
+        f"PRAGMA busy_timeout={limits.lock_ms}",
+    )
     _on_begin(engine, "BEGIN IMMEDIATE")
     return engine
 
 
-def _sqlite_readers(address: SqliteFile) -> AsyncEngine:
+def _sqlite_readers(address: SqliteFile, limits: Limits) -> AsyncEngine:
     engine = create_async_engine(
         address.url("aiosqlite"),
         poolclass=AsyncAdaptedQueuePool,
         pool_size=READERS_SQLITE,
         max_overflow=0,
-        pool_timeout=POOL_TIMEOUT_SECONDS,
+        pool_timeout=limits.pool_seconds,
         connect_args={"isolation_level": None},
     )
-    _on_connect(engine.sync_engine, _READER_PRAGMAS)
+    busy = f"PRAGMA busy_timeout={limits.lock_ms}"
+    _on_connect(engine.sync_engine, busy, "PRAGMA query_only=ON")
     _on_begin(engine.sync_engine, "BEGIN")
     return engine
 
 
-def _on_connect(engine: Engine, pragmas: tuple[str, ...]) -> None:
+def _on_connect(engine: Engine, *pragmas: str) -> None:
     def connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection
         cursor = connection.cursor()
         for pragma in pragmas:
@@ -143,7 +142,13 @@ def _on_begin(engine: Engine, statement: str) -> None:
 # ---------------------------------------------------------------- PostgreSQL
 
 
-def postgres_engine(address: PostgresServer, *, size: int, read_only: bool = False) -> AsyncEngine:
+def postgres_engine(
+    address: PostgresServer,
+    *,
+    size: int,
+    limits: Limits = DEFAULT_LIMITS,
+    read_only: bool = False,
+) -> AsyncEngine:
     """Make an engine with a bounded pool; every statement and every wait for a lock has a limit."""
     options: dict[str, Any] = {}
     if read_only:
@@ -152,17 +157,17 @@ def postgres_engine(address: PostgresServer, *, size: int, read_only: bool = Fal
         address.url,
         pool_size=size,
         max_overflow=0,
-        pool_timeout=POOL_TIMEOUT_SECONDS,
+        pool_timeout=limits.pool_seconds,
         pool_pre_ping=read_only,
         execution_options=options,
         connect_args={
-            "timeout": POOL_TIMEOUT_SECONDS * 2,
-            "command_timeout": STATEMENT_TIMEOUT_MS / 1_000 + 1,
+            "timeout": limits.connect_seconds,
+            "command_timeout": limits.statement_ms / 1_000 + 1,
             "server_settings": {
                 "application_name": "synergy7",
-                "lock_timeout": str(LOCK_TIMEOUT_MS),
-                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-                "idle_in_transaction_session_timeout": str(2 * STATEMENT_TIMEOUT_MS),
+                "lock_timeout": str(limits.lock_ms),
+                "statement_timeout": str(limits.statement_ms),
+                "idle_in_transaction_session_timeout": str(2 * limits.statement_ms),
                 "default_transaction_isolation": "read committed",
             },
         },

@@ -1,7 +1,7 @@
 """SqlStore: the engine's Store on a database; each method is one unit of work or one read."""
 
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -83,6 +83,11 @@ class SqlStore:
     async def adopt(self, limit: int) -> Sequence[Claimed]:
         return await self._database.write(
             lambda conn: claims.adopt(conn, self._holder, limit), _SKIPPING
+        )
+
+    async def disown(self, known: Collection[str]) -> int:
+        return await self._database.write(
+            lambda conn: claims.disown(conn, self._holder, known), (_ORDERS, "")
         )
 
     async def release(self, claimed: Claimed) -> None:

@@ -9,7 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.groups import GROUP_MAX, RERUNS_MAX, GroupError, Job, Outcome, Unit, run_group
-from app.database.writer import ANYWHERE, WAITING_MAX, answered, assign, busy, fail, settle
+from app.database.limits import Limits
+from app.database.writer import ANYWHERE, answered, assign, busy, fail, settle
 
 T = TypeVar("T")
 RERUN_SECONDS: Final = 0.02
@@ -19,22 +20,23 @@ RERUN_SECONDS: Final = 0.02
 class PostgresWriter:
     """Runs groups on one connection; other processes do the same, and locks keep them apart."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, limits: Limits) -> None:
         """Start the task; needs a running event loop."""
         self._engine = engine
+        self._limits = limits
         self._jobs: deque[Job] = deque()
         self._wake = asyncio.Event()
         self._closed = False
         self._task = asyncio.create_task(self._work(), name="database writer")
 
     async def run(self, unit: Unit[T], place: tuple[int, str] = ANYWHERE) -> T:
-        if self._closed or self._task.done() or len(self._jobs) >= WAITING_MAX:
+        if self._closed or len(self._jobs) >= self._limits.waiting_units_max:
             raise busy()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._jobs.append(Job(unit, place, future, loop))
         self._wake.set()
-        return await answered(future)
+        return await answered(future, self._limits)
 
     async def aclose(self) -> None:
         """Commit what waits, then end."""

@@ -11,13 +11,10 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database.groups import GROUP_MAX, GroupError, Job, Outcome, Unit, run_group
+from app.database.limits import Limits
 from app.domain.errors import IntakeError, ReasonCode
 
 T = TypeVar("T")
-WAITING_MAX: Final = 20_000
-"""Units that may wait for a writer; beyond it the database counts as busy."""
-WAIT_SECONDS: Final = 15.0
-"""Longest wait for a unit; then its outcome counts as unknown."""
 ANYWHERE: Final = (0, "")
 """The place of a unit that takes no lock another process could hold."""
 
@@ -54,10 +51,10 @@ def unknown() -> IntakeError:
     return IntakeError(ReasonCode.STORAGE_UNAVAILABLE, what, todo=todo, retryable=True)
 
 
-async def answered(future: asyncio.Future[T]) -> T:
+async def answered(future: asyncio.Future[T], limits: Limits) -> T:
     """Wait for a unit's answer, for so long."""
     try:
-        return await asyncio.wait_for(future, WAIT_SECONDS)
+        return await asyncio.wait_for(future, limits.write_seconds)
     except TimeoutError as error:
         raise unknown() from error
 
@@ -94,9 +91,10 @@ def _settle_all(jobs: list[Job]) -> None:
 class ThreadWriter:
     """SQLite's writer: one thread, one connection, `BEGIN IMMEDIATE`."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: Engine, name: str, limits: Limits) -> None:
         """Start the thread; the connection is opened with the first unit."""
         self._engine = engine
+        self._limits = limits
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._conn: Connection | None = None
         self._closed = False
@@ -104,12 +102,12 @@ class ThreadWriter:
         self._thread.start()
 
     async def run(self, unit: Unit[T], place: tuple[int, str] = ANYWHERE) -> T:
-        if self._closed or self._jobs.qsize() >= WAITING_MAX:
+        if self._closed or self._jobs.qsize() >= self._limits.waiting_units_max:
             raise busy()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._jobs.put(Job(unit, place, future, loop))
-        return await answered(future)
+        return await answered(future, self._limits)
 
     async def aclose(self) -> None:
         """Commit what waits, then end the thread and its connection."""

@@ -305,3 +305,24 @@ async def test_two_processes_do_everything_at_once(two_stores: tuple[SqlStore, S
     assert figures.completed == 60
     events = await steps.seal_all(second)
     assert [event.position for event in events] == list(range(1, len(events) + 1))
+
+
+async def test_what_a_process_holds_unknowingly_is_freed(store: SqlStore) -> None:
+    """The answer to a claim was lost: what is not known is free again, what is known stays held."""
+    known = await steps.begin(store, "known")
+    await steps.accept(store, "lost")
+    assert ids(await store.claim(10, SOON)) == ["lost"]
+    assert await store.disown(["known"]) == 1
+    assert ids(await store.claim(10, SOON)) == ["lost"]
+    assert isinstance(await store.reload(known), Claimed)
+    assert await store.disown(["known", "lost"]) == 0
+
+
+async def test_only_ones_own_orders_can_be_disowned(
+    two_stores: tuple[SqlStore, SqlStore],
+) -> None:
+    """What another process holds stays with it."""
+    first, second = two_stores
+    held = await steps.begin(first, "held")
+    assert await second.disown([]) == 0
+    assert isinstance(await first.reload(held), Claimed)

@@ -1,0 +1,258 @@
+"""Migrations: what they make is what the code expects, and what is not ours is left alone."""
+
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from app.database.addresses import SqliteFile, address_of
+from app.database.engine import open_database, sqlite_engine
+from app.database.metrics import open_metrics_database
+from app.database.migrate import METADATA, Section, migrate, version_table
+from app.database.orders import open_store
+from app.domain.errors import StartupError
+from tests.database import steps
+from tests.database.conftest import Server
+
+pytestmark = pytest.mark.anyio
+SECTIONS: tuple[Section, ...] = ("orders", "metrics")
+
+
+def differences(conn: Connection, section: Section) -> list[object]:
+    """Compare a database with the models, as `alembic check` does."""
+    context = MigrationContext.configure(
+        conn,
+        opts={
+            "version_table": version_table(section),
+            "compare_type": True,
+            "include_name": lambda name, kind, _: (
+                kind != "table" or name in METADATA[section].tables
+            ),
+        },
+    )
+    return list(compare_metadata(context, METADATA[section]))
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+async def test_migrations_make_what_the_models_say_on_sqlite(
+    section: Section, tmp_path: Path
+) -> None:
+    """A model without its migration fails here."""
+    url = str(tmp_path / "new" / "x.db")
+    await migrate(url, section, tmp_path)
+    async with open_database(address_of(url), pool_size=1) as database:
+        assert await database.read(partial(differences, section=section)) == []
+
+
+@pytest.mark.postgres
+async def test_migrations_make_what_the_models_say_on_postgresql(
+    server: Server, tmp_path: Path
+) -> None:
+    """Both sections, in one database."""
+    url = await server.database()
+    for section in SECTIONS:
+        done = await migrate(url, section, tmp_path)
+        assert (done.before, done.after, done.backup) == (None, f"{section}_0001", None)
+        assert (await migrate(url, section, tmp_path)).before == done.after
+    async with open_database(address_of(url), pool_size=1) as database:
+        for section in SECTIONS:
+            assert await database.read(partial(differences, section=section)) == []
+    async with open_store(url, process_name="x") as store, open_metrics_database(url) as metrics:
+        await steps.accept(store)
+        assert await metrics.position() == 0
+
+
+def tables_of(path: Path) -> dict[str, list[str]]:
+    """Read every table and index as SQLite was told to make it; the order of its lines aside."""
+    with closing(sqlite3.connect(path)) as conn:
+        rows = conn.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return {
+        name: sorted(line.strip().rstrip(",").strip() for line in sql.splitlines())
+        for name, sql in rows
+        if not name.startswith("alembic_version")
+    }
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+async def test_migrations_make_the_same_constraints_as_the_models(
+    section: Section, tmp_path: Path
+) -> None:
+    """CHECKs and names too, which a comparison by reflection does not see."""
+    await migrate(str(tmp_path / "migrated.db"), section, tmp_path)
+    engine = sqlite_engine(SqliteFile(tmp_path / "made.db"))
+    with engine.begin() as conn:
+        METADATA[section].create_all(conn)
+    engine.dispose()
+    assert tables_of(tmp_path / "migrated.db") == tables_of(tmp_path / "made.db")
+
+
+async def test_a_pending_migration_is_preceded_by_a_copy(tmp_path: Path) -> None:
+    """An existing file is copied, log included, before anything is done; an up-to-date one is not."""
+    path = tmp_path / "orders.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("PRAGMA journal_mode=WAL")
+        conn.execute("CREATE TABLE alembic_version_orders (version_num VARCHAR(32) NOT NULL)")
+        conn.commit()
+        done = await migrate(str(path), "orders", tmp_path / "backups")
+    assert (done.before, done.after) == (None, "orders_0001")
+    assert done.backup is not None
+    assert done.backup.parent == tmp_path / "backups"
+    with closing(sqlite3.connect(done.backup)) as copy:
+        (names,) = copy.execute("SELECT group_concat(name) FROM sqlite_master").fetchone()
+    assert names == "alembic_version_orders"
+    again = await migrate(str(path), "orders", tmp_path / "backups")
+    assert (again.before, again.backup) == ("orders_0001", None)
+
+
+async def test_a_new_database_needs_no_copy(tmp_path: Path) -> None:
+    """There is nothing to lose yet."""
+    done = await migrate(f"sqlite:///{tmp_path}/deep/down/x.db", "orders", tmp_path / "backups")
+    assert done.backup is None
+    assert not (tmp_path / "backups").exists()
+
+
+def contents(path: str) -> bytes:
+    """Read a file."""
+    return Path(path).read_bytes()
+
+
+def tear(path: Path) -> None:
+    """Cut a file in half, at a page."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2 // 4096 * 4096])
+
+
+async def refused(url: str, section: Section = "orders") -> str:
+    """Give the code with which a database is refused."""
+    with pytest.raises(StartupError) as error:
+        await migrate(url, section, Path("nowhere"))
+    code, _, rest = str(error.value).partition(": ")
+    assert "; " in rest
+    assert "\n" not in rest
+    return code
+
+
+async def test_a_newer_database_is_refused(sqlite_url: str) -> None:
+    """By migrate and by whoever opens it; it is left as it is."""
+    with closing(sqlite3.connect(sqlite_url)) as conn:
+        conn.execute("UPDATE alembic_version_orders SET version_num = 'orders_9999'")
+        conn.commit()
+    before = contents(sqlite_url)
+    assert await refused(sqlite_url) == "DATABASE_NEWER"
+    with pytest.raises(StartupError, match="DATABASE_NEWER"):
+        await open_store(sqlite_url, process_name="x").__aenter__()
+    assert contents(sqlite_url) == before
+
+
+@pytest.mark.postgres
+async def test_a_newer_server_database_is_refused(server: Server) -> None:
+    """On PostgreSQL too."""
+    url = await server.database()
+    await migrate(url, "orders", Path("nowhere"))
+    change = text("UPDATE alembic_version_orders SET version_num = 'orders_9999'")
+    async with open_database(address_of(url), pool_size=1) as database:
+        await database.write(lambda conn: conn.execute(change))
+    assert await refused(url) == "DATABASE_NEWER"
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """It is named, and not a byte of it is changed."""
+    path = tmp_path / "letter.db"
+    path.write_bytes(b"Dear reader, " * 1_000)
+    assert await refused(str(path)) == "DATABASE_CORRUPT"
+    assert path.read_bytes() == b"Dear reader, " * 1_000
+
+
+async def test_a_torn_database_is_refused(sqlite_url: str) -> None:
+    """A file with its second half gone is no sound database."""
+    tear(Path(sqlite_url))
+    assert await refused(sqlite_url) == "DATABASE_CORRUPT"
+
+
+async def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
+    """Somebody else's tables are never written beside."""
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("CREATE TABLE customers (id INTEGER)")
+    assert await refused(str(path)) == "DATABASE_FOREIGN"
+
+
+async def test_tables_of_ours_without_a_revision_are_refused(tmp_path: Path) -> None:
+    """An orders table that no migration made is not taken for ours."""
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("CREATE TABLE orders (id INTEGER)")
+    assert await refused(str(path)) == "DATABASE_FOREIGN"
+
+
+@pytest.mark.postgres
+async def test_a_foreign_server_database_is_refused(server: Server) -> None:
+    """On PostgreSQL too."""
+    url = await server.database()
+    async with open_database(address_of(url), pool_size=1) as database:
+        await database.write(lambda conn: conn.execute(text("CREATE TABLE customers (id INT)")))
+    assert await refused(url) == "DATABASE_FOREIGN"
+
+
+async def test_a_database_in_use_is_not_migrated(sqlite_url: str) -> None:
+    """The lock of the running service holds for migrate as well."""
+    async with open_store(sqlite_url, process_name="x"):
+        assert await refused(sqlite_url) == "DATABASE_LOCKED"
+
+
+async def test_an_unmigrated_database_is_not_opened(tmp_path: Path) -> None:
+    """Opening says which command brings it up to date."""
+    path = tmp_path / "x.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("CREATE TABLE alembic_version_orders (version_num VARCHAR(32) NOT NULL)")
+        conn.commit()
+    with pytest.raises(StartupError, match=r"DATABASE_NOT_MIGRATED.+synergy7 migrate"):
+        await open_store(str(path), process_name="x").__aenter__()
+
+
+async def test_an_orders_file_is_no_metrics_file(sqlite_url: str) -> None:
+    """Paths confused in the configuration: refused, since metrics would lie in the wrong place."""
+    with pytest.raises(StartupError, match="DATABASE_NOT_MIGRATED"):
+        await open_metrics_database(sqlite_url).__aenter__()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite://", "sqlite:///:memory:", "mysql://h/x", "postgresql://h:port/x", "nonsense://"],
+)
+async def test_a_url_that_will_not_do_is_refused(url: str) -> None:
+    """Nothing but files and PostgreSQL; nothing in memory."""
+    assert await refused(url) == "DATABASE_URL_INVALID"
+
+
+async def test_a_server_out_of_reach_is_refused() -> None:
+    """One line, without the password."""
+    with pytest.raises(StartupError, match="DATABASE_UNREACHABLE") as error:
+        await migrate("postgresql://me:secret@127.0.0.1:1/x", "orders", Path("nowhere"))
+    assert "secret" not in str(error.value)
+    with pytest.raises(StartupError, match="DATABASE_UNREACHABLE"):
+        await open_store("postgresql://127.0.0.1:1/x", process_name="x").__aenter__()
+
+
+async def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    """A file where a folder should be: one line."""
+    (tmp_path / "file").write_text("")
+    assert await refused(str(tmp_path / "file" / "x.db")) == "DATABASE_UNREACHABLE"
+
+
+@pytest.mark.postgres
+async def test_a_forgetful_server_is_refused(server: Server) -> None:
+    """A server that answers COMMIT before the work is on disk is not trusted with orders."""
+    url = await server.database()
+    await migrate(url, "orders", Path("nowhere"))
+    name = url.partition("?")[0].rpartition("/")[2]
+    change = text(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    async with open_database(address_of(url), pool_size=1) as database:
+        await database.write(lambda conn: conn.execute(change))
+    with pytest.raises(StartupError, match=r"DATABASE_NOT_DURABLE.+synchronous_commit"):
+        await open_store(url, process_name="x").__aenter__()
