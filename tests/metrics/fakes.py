@@ -89,7 +89,7 @@ class MemoryMetrics:
 
     async def prune(self, before_us: int) -> int:
         self.pruned.append(before_us)
-        return 1
+        return 1 if len(self.pruned) == 1 else 0
 
     def statuses(self) -> Mapping[str, object]:
         """Show how each order ended."""
