@@ -7,7 +7,7 @@ be undone until then, from the accounts as they were before it.
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
@@ -73,6 +73,17 @@ class Landed:
     stored_at: int = -1
 
 
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """The chain's counters as they stood when a block was closed and the next one opened."""
+
+    forks: int
+    count: int
+    final_height: int
+    open_slot: int
+    open_unix_time: int
+
+
 @dataclass(slots=True)
 class Block:
     """A block, open or closed; `blockhash` is empty while it is open."""
@@ -88,6 +99,16 @@ class Block:
     preimages: dict[Pubkey, Account | None] = field(default_factory=dict)
     lowest_price: int = 0
     lowest_prices: dict[Pubkey, int] = field(default_factory=dict)
+    after: Aftermath | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """All that cannot be undone: blocks up to the last final one, and the accounts behind it."""
+
+    blocks: list[Block]
+    after: Aftermath
+    accounts: dict[Pubkey, Account | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +243,10 @@ class Chain:
         if len(self.closed) > HASHES_KEPT:
             self._hash_heights.pop(self.closed[-1 - HASHES_KEPT].blockhash, None)
         self._open_after(block, block.slot + 1 + block.skipped_after, unix_time)
-        return Closing(block, self._finalize())
+        final = self._finalize()
+        counters = (self._forks, self._count, self._final_height)
+        block.after = Aftermath(*counters, self.open.slot, unix_time)
+        return Closing(block, final)
 
     def pass_slot(self, unix_time: int) -> None:
         """Let a slot pass without a block: the open one closes later.
@@ -254,6 +278,36 @@ class Chain:
         self._open_after(self.closed[-1], slot + 1, unix_time)
         return vanished
 
+    def settled(self) -> Settled | None:
+        """Give what cannot be undone; None before a first block has become final."""
+        blocks = self.recent_blocks(len(self.closed))
+        blocks = blocks[: len(blocks) - self._unfinal_count()]
+        after = blocks[-1].after
+        if after is None:
+            return None
+        accounts = {each: self.read(each, "finalized") for each in self.machine.written}
+        for address, account in accounts.items():
+            if account is None and self.machine.read(address) is None:
+                self.machine.forget(address)
+        return Settled(blocks, after, accounts)
+
+    def restore(self, settled: Settled, landed: Iterable[tuple[Landed, list[Pubkey]]]) -> None:
+        """Go back to where the last settled block was just closed."""
+        for address, account in settled.accounts.items():
+            self.machine.write(address, account)
+        for each, keys in landed:
+            self._index(each, keys)
+        after, last = settled.after, settled.blocks[-1]
+        self.closed = deque(settled.blocks, BLOCKS_KEPT)
+        recent = settled.blocks[-HASHES_KEPT:]
+        self._hash_heights = {block.blockhash: block.height for block in recent}
+        self._forks, self._count = after.forks, after.count
+        self._final_height = after.final_height
+        self.open = Block(
+            after.open_slot, last.height + 1, after.open_unix_time, last.slot, last.blockhash
+        )
+        self._set_time()
+
     def _include(self, transaction: SignedTransaction, outcome: Execution) -> Landed:
         block = self.open
         self._count += 1
@@ -269,14 +323,17 @@ class Chain:
             transaction=transaction,
             outcome=outcome,
         )
-        self.landed[landed.signature] = landed
-        for key in outcome.keys.every:
-            self._by_address.setdefault(key, []).append(landed)
+        self._index(landed, outcome.keys.every)
         for key, account in outcome.preimages.items():
             block.preimages.setdefault(key, account)
         self._note_price(block, transaction, outcome)
         block.landed.append(landed)
         return landed
+
+    def _index(self, landed: Landed, keys: list[Pubkey]) -> None:
+        self.landed[landed.signature] = landed
+        for key in keys:
+            self._by_address.setdefault(key, []).append(landed)
 
     def _note_price(self, block: Block, transaction: SignedTransaction, outcome: Execution) -> None:
         price = compute_price_of(transaction.message)

@@ -9,12 +9,14 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 from zlib import crc32
 
 LEDGER_FILE = "ledger.jsonl"
 LOCK_FILE = "lock"
+_PIECE_BYTES = 1 << 20
 
 
 class LedgerError(Exception):
@@ -23,6 +25,18 @@ class LedgerError(Exception):
 
 class LedgerBroken(Exception):
     """The ledger can no longer be written: what memory holds is ahead of it, so the process ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place between two lines: the bytes before it and their CRC32."""
+
+    size: int
+    crc: int
+
+    def after(self, line: bytes) -> "Position":
+        """Give the place behind one more line."""
+        return Position(self.size + len(line), crc32(line, self.crc))
 
 
 class LedgerLock:
@@ -53,18 +67,31 @@ class Ledger:
         self._path = folder / LEDGER_FILE
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._unsynced = 0
+        self.position = Position(0, 0)
 
-    def read(self) -> Iterator[dict[str, object]]:
-        """Read all entries; a torn last line is cut off, any other damage raises LedgerError."""
-        good, number = 0, 0
+    def read(self, start: "Position | None" = None) -> Iterator[dict[str, object]]:
+        """Read the entries from a position on.
+
+        A torn last line is cut off; any other damage raises LedgerError.
+        """
+        self.position = start or Position(0, 0)
         with self._path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                entry = _decode(line)
+            lines.seek(self.position.size)
+            for line in lines:
+                entry = decode_line(line)
                 if entry is None:
-                    self._cut(good, number, at_end=not lines.read(1))
+                    self._cut(at_end=not lines.read(1))
                     return
-                good += len(line)
+                self.position = self.position.after(line)
                 yield entry
+
+    def holds(self, position: "Position") -> bool:
+        """Whether the file begins with the very bytes that a position stands behind."""
+        found, left = 0, position.size
+        with self._path.open("rb") as file:
+            while left and (piece := file.read(min(left, _PIECE_BYTES))):
+                found, left = crc32(piece, found), left - len(piece)
+        return not left and found == position.crc
 
     def append(
         self, entry: dict[str, object], write: Callable[[int, bytes], int] = os.write
@@ -73,13 +100,14 @@ class Ledger:
 
         Raises LedgerBroken.
         """
-        line = _encode(entry)
+        line = encode_line(entry)
         try:
             written = write(self._fd, line)
         except OSError as error:
-            raise _unwritable(self._path, str(error)) from error
+            raise unwritable(self._path, str(error)) from error
         if written != len(line):
-            raise _unwritable(self._path, f"{written} of {len(line)} bytes written")
+            raise unwritable(self._path, f"{written} of {len(line)} bytes written")
+        self.position = self.position.after(line)
         self._unsynced += 1
 
     def needs_sync(self) -> bool:
@@ -96,25 +124,27 @@ class Ledger:
         self.sync()
         os.close(self._fd)
 
-    def _cut(self, size: int, number: int, *, at_end: bool) -> None:
+    def _cut(self, *, at_end: bool) -> None:
         if not at_end:
             raise LedgerError(
-                f"LEDGER_CORRUPT: line {number} of {self._path} is damaged; "
+                f"LEDGER_CORRUPT: {self._path} is damaged at byte {self.position.size}; "
                 "restore the file, or remove the folder for a new chain"
             )
-        os.ftruncate(self._fd, size)
+        os.ftruncate(self._fd, self.position.size)
 
 
-def _unwritable(path: Path, why: str) -> LedgerBroken:
+def unwritable(path: Path, why: str) -> LedgerBroken:
+    """Say that the disk takes no more."""
     return LedgerBroken(f"LEDGER_UNWRITABLE: {path}: {why}; free space and start again")
 
 
-def _encode(entry: dict[str, object]) -> bytes:
+def encode_line(entry: dict[str, object]) -> bytes:
+    """Write an entry as a line."""
     text = json.dumps(entry, separators=(",", ":")).encode()
     return b"%08x %s\n" % (crc32(text), text)
 
 
-def _decode(line: bytes) -> dict[str, object] | None:
+def decode_line(line: bytes) -> dict[str, object] | None:
     """Read a line; None when it is damaged."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % crc32(text):

@@ -74,6 +74,8 @@ class Machine:
         self.holdings = HoldingsIndex()
         for account in genesis.accounts:
             self.holdings.note(account.address, token_account(self.read(account.address)))
+        self._first = {account.address for account in genesis.accounts}
+        self.written: set[Pubkey] = set()  # addresses that may differ from the first block's
         self._decimals: dict[Pubkey, int] = {}
         # programs met so far, with their lamports: large to read, and never written
         self._executables: dict[Pubkey, int] = {}
@@ -85,8 +87,14 @@ class Machine:
 
     def write(self, address: Pubkey, account: Account | None) -> None:
         """Overwrite an account, or remove it."""
+        self.written.add(address)
         self._svm.set_account(address, account or _GONE)
         self.holdings.note(address, token_account(account))
+
+    def forget(self, address: Pubkey) -> None:
+        """Take an address that is gone for as good as never written."""
+        if address not in self._first:
+            self.written.discard(address)
 
     def set_time(self, slot: int, unix_time: int) -> None:
         """Move the clock that programs read; `unix_time` in seconds."""
@@ -115,6 +123,7 @@ class Machine:
         every, written = keys.every, writable_keys(transaction, keys)
         before = {key: self._snapshot(key) for key in every}
         written -= self._executables.keys()
+        self.written |= written
         result = self._svm.send_transaction(transaction.parsed)
         after = {key: self.read(key) if key in written else before[key] for key in every}
         held_before = {key: token_account(account) for key, account in before.items()}

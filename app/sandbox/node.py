@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64decode, b64encode
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -17,16 +18,26 @@ from solders.system_program import ID as SYSTEM_PROGRAM
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
-from app.sandbox.chain import Chain, ChainRules, Closing, Landed, NotIncluded
+from app.sandbox.chain import (
+    BLOCKS_KEPT,
+    Block,
+    Chain,
+    ChainRules,
+    Closing,
+    Landed,
+    NotIncluded,
+)
 from app.sandbox.genesis import Genesis, GenesisAccount, build_genesis, own_program
 from app.sandbox.history import History
 from app.sandbox.keeper import Keeper
-from app.sandbox.ledger import Ledger, LedgerError
+from app.sandbox.ledger import Ledger, LedgerError, Position, unwritable
 from app.sandbox.machine import Machine
+from app.sandbox.snapshot import Snapshot, read_snapshot, write_snapshot
 from app.sandbox.transactions import SignedTransaction, parse_transaction
 
 LEDGER_FORMAT = 1
 PROGRAM_FILE = "program.so"
+SNAPSHOT_ENTRIES = 10_000  # a start replays hardly more than this: some seconds
 FAUCET_LAMPORTS = 500_000_000 * 10**9
 MEMO_PROGRAM = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 _HASH_PREFIX = 8  # letters of a blockhash in the ledger: a replay that differs is noticed
@@ -42,6 +53,7 @@ class NodeOptions:
     slot_ms: int = 400
     program: bytes | None = None
     keeper_volatility_bps: int = 0
+    snapshot_entries: int = SNAPSHOT_ENTRIES
 
 
 class Listener(Protocol):
@@ -57,16 +69,18 @@ class Node:
     def __init__(self, folder: Path, options: NodeOptions) -> None:
         self.options = options
         self.listeners: list[Listener] = []
+        self._folder = folder
         self._slots_to_skip = 0
+        self._positions: deque[tuple[Block, Position]] = deque(maxlen=BLOCKS_KEPT)
+        self._since_snapshot = 0
+        self._snapshot_line: bytes | None = None
         self._ledger = Ledger(folder)
-        entries = self._ledger.read()
-        first = next(entries, None)
-        if first is None:
-            first = self._found(folder)
+        first = next(self._ledger.read(), None) or self._found(folder)
         self.genesis, self.chain = self._begin(folder, first)
         self.history = History(folder)
+        start = self._restore() or self._ledger.position
         self.unix_ms = self.chain.open.unix_time * 1_000
-        self._replay(entries)
+        self._replay(self._ledger.read(start))
         self._keeper = self._hire(options.keeper_volatility_bps)
 
     # ------------------------------------------------------------------------------- changing
@@ -130,11 +144,23 @@ class Node:
         return self._ledger.needs_sync()
 
     def sync(self) -> None:
-        """Flush the ledger to the disk."""
-        self._ledger.sync()
+        """Flush the ledger to the disk, and a snapshot when one is due (may run in a thread).
+
+        Raises LedgerBroken.
+        """
+        line, self._snapshot_line = self._snapshot_line, None
+        try:
+            self._ledger.sync()
+            if line is not None:
+                self.history.sync()
+                write_snapshot(self._folder, line)
+        except OSError as error:
+            raise unwritable(self._folder, str(error)) from error
 
     def close(self) -> None:
         """Flush and close the files."""
+        self._prepare_snapshot()
+        self.sync()
         self._ledger.close()
         self.history.close()
 
@@ -142,6 +168,7 @@ class Node:
         closing = self._advance(self.unix_ms)
         blockhash = closing.confirmed.blockhash[:_HASH_PREFIX]
         self._ledger.append({"type": "close", "t": self.unix_ms, "hash": blockhash})
+        self._note_position(closing.confirmed)
         for listener in self.listeners:
             listener.on_closed(closing)
         self._keep()
@@ -176,7 +203,40 @@ class Node:
         account = self.chain.machine.read(address)
         return account.data if account else b""
 
+    def _note_position(self, block: Block) -> None:
+        """Remember what of the ledger made the chain up to a block, for a snapshot."""
+        self._positions.append((block, self._ledger.position))
+        self._since_snapshot += 1 + len(block.landed)
+        if self._since_snapshot >= self.options.snapshot_entries:
+            self._prepare_snapshot()
+
+    def _prepare_snapshot(self) -> None:
+        """Take down what is settled; the next flush brings it to the disk."""
+        settled = self.chain.settled()
+        last = settled.blocks[-1] if settled else None
+        position = next((at for block, at in self._positions if block is last), None)
+        if settled is None or position is None:
+            return
+        name, size = self.chain.genesis_hash, self.history.size
+        self._snapshot_line = Snapshot(name, settled, position, size).encode()
+        self._since_snapshot = 0
+
     # ------------------------------------------------------------------------------ beginning
+
+    def _restore(self) -> Position | None:
+        """Begin at the snapshot, if there is a sound one; gives where the replay goes on."""
+        snapshot = read_snapshot(self._folder, self.chain.genesis_hash)
+        if snapshot is None or not self._ledger.holds(snapshot.position):
+            self.history.restart(0)
+            return None
+        try:
+            landed = list(self.history.read(snapshot.history_size))
+        except ValueError:
+            self.history.restart(0)
+            return None
+        self.history.restart(snapshot.history_size)
+        self.chain.restore(snapshot.settled, landed)
+        return snapshot.position
 
     def _found(self, folder: Path) -> dict[str, object]:
         """Write the first entry of a new ledger, and the program it will always run."""
@@ -234,6 +294,7 @@ class Node:
         block = self._advance(self.unix_ms).confirmed
         if block.blockhash[:_HASH_PREFIX] != entry["hash"]:
             raise _diverged(f"block {block.height} has another hash now")
+        self._note_position(block)
 
     def _replay_pass(self, entry: dict[str, object]) -> None:
         self.unix_ms = int(str(entry["t"]))
