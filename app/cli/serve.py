@@ -34,12 +34,12 @@ def serve(settings: Settings) -> int:
     """Serve until SIGTERM, Ctrl-C or a failure; gives the exit code, raises StartupError."""
     with bind(settings.server.host, settings.server.port) as listener:
         app = create_app(settings)
-        config = _config(app)
+        config = server_config(app)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            return runner.run(_serve(app, config, listener))
+            return runner.run(run_server(app, config, listener))
 
 
-def _config(app: FastAPI) -> uvicorn.Config:
+def server_config(app: FastAPI) -> uvicorn.Config:
     """Configure the server: uvloop and httptools where they exist, the log as the system sets it."""
     return uvicorn.Config(
         app,
@@ -53,7 +53,7 @@ def _config(app: FastAPI) -> uvicorn.Config:
     )
 
 
-async def _serve(app: FastAPI, config: uvicorn.Config, listener: socket.socket) -> int:
+async def run_server(app: FastAPI, config: uvicorn.Config, listener: socket.socket) -> int:
     """Open the system, serve, close it: every error of the opening reaches the caller as it is."""
     ending = Ending()
     ending.listen()

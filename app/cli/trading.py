@@ -43,7 +43,9 @@ class Trade:
         """The order's status; `refused` when there is no order, `-` before the signal is posted."""
         if self.order is not None:
             return str(self.order["status"])
-        return "-" if not self.reply else str(self.reply.get("status", REFUSED))
+        if not self.reply:
+            return "-"
+        return str(self.reply["status"]) if self.accepted else REFUSED
 
     @property
     def code(self) -> str | None:
@@ -54,13 +56,12 @@ class Trade:
     @property
     def done(self) -> bool:
         """Whether nothing will change any more."""
-        return self.status in FINAL or (bool(self.reply) and not self.accepted)
+        return self.status in FINAL or self.status == REFUSED
 
     @property
     def as_expected(self) -> bool:
         """Whether it ended as it ought to."""
-        status = REFUSED if self.reply and not self.accepted else self.status
-        return (status, self.code) == (self.expected.status, self.expected.code)
+        return (self.status, self.code) == (self.expected.status, self.expected.code)
 
     @property
     def fill(self) -> Json | None:

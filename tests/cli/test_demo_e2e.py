@@ -1,12 +1,14 @@
 """The demo and the self-test as a person runs them."""
 
+import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from app.cli.selftest import PASSED
-from tests.harness import alive, run_cli
+from tests.harness import command, environment, run_cli
 
 pytestmark = pytest.mark.e2e
 DEMO_SECONDS = 60
@@ -48,9 +50,28 @@ def test_a_folder_with_something_in_it_is_not_used(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_alive_tells_a_running_process() -> None:
-    """The helper that these claims stand on knows this process from none."""
-    import os  # noqa: PLC0415
+def test_the_demo_draws_a_live_table_on_a_terminal(tmp_path: Path) -> None:
+    """On a terminal one table is redrawn, and at its end the same verdict stands."""
+    controller, terminal = os.openpty()
+    with subprocess.Popen(
+        command("demo"),
+        cwd=tmp_path,
+        env=environment({"TERM": "xterm", "COLUMNS": "160"}),
+        stdout=terminal,
+        stderr=terminal,
+    ) as process:
+        os.close(terminal)
+        shown = b"".join(iter(lambda: read_terminal(controller), b"")).decode()
+        assert process.wait(DEMO_SECONDS) == 0, shown
+    os.close(controller)
+    assert "\x1b[1A" in shown  # the cursor goes up: redrawn in place
+    assert "against signal" in shown
+    assert shown.splitlines()[-1].startswith("DEMO PASSED: 9 filled")
 
-    assert alive(os.getpid())
-    assert not alive(2**22 + 1)
+
+def read_terminal(controller: int) -> bytes:
+    """Read what was written to a terminal; nothing once its last writer is gone."""
+    try:
+        return os.read(controller, 65_536)
+    except OSError:
+        return b""
