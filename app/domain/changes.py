@@ -58,6 +58,10 @@ def apply(view: OrderView, change: Change) -> OrderView:
     """
     if "status" in change.order:
         view.order.status.to(change.order["status"])
+    if change.kind is EventKind.FILL_REVERTED and view.order.status is not OrderStatus.FILLED:
+        raise IllegalMoveError(
+            f"order {view.order.order_id} {view.order.status} has no fill to undo"
+        )
     attempts = view.attempts
     if change.number is not None:
         if all(attempt.number != change.number for attempt in attempts):
@@ -213,10 +217,8 @@ def fill_reverted(
     """A fork undid the fill, known at finalized: the order fails and is never retried by itself.
 
     Either a proof that the transaction is gone for good, or the error it failed with and its slot;
-    raises IllegalMoveError without either, and for an attempt that did not land.
+    raises IllegalMoveError without either.
     """
-    if attempt.status is not AttemptStatus.LANDED:
-        raise IllegalMoveError(f"attempt {attempt.attempt_id} did not land: no fill to undo")
     if error is None:
         _proved(attempt, proof)
     status = AttemptStatus.EXPIRED if error is None else AttemptStatus.FAILED
