@@ -123,6 +123,7 @@ async def test_health_answers_to_a_plain_get(client: Client) -> None:
         ("getTokenAccountsByOwner", [USDC_ACCOUNT, {"mint": 7}], "expected a string"),
         ("getTokenAccountsByOwner", [USDC_ACCOUNT, {}], "expected `mint` or `programId`"),
         ("getTokenAccountsByOwner", [USDC_ACCOUNT, {"mint": POOL}], "could not find mint"),
+        ("getTokenAccountsByOwner", [POOL, {"mint": USDC_ACCOUNT}], "could not find mint"),
         (
             "getTokenAccountsByOwner",
             [USDC_ACCOUNT, {"programId": POOL}],

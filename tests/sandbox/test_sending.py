@@ -16,8 +16,14 @@ from solders.system_program import ID as SYSTEM_PROGRAM
 from solders.transaction import VersionedTransaction
 
 from app.sandbox.base58 import decode_base58, encode_base58
-from app.sandbox.layouts import BONK_MINT, USDC_MINT, associated_token_address
+from app.sandbox.layouts import (
+    BONK_MINT,
+    TOKEN_PROGRAM,
+    USDC_MINT,
+    associated_token_address,
+)
 from app.sandbox.machine import TABLE_PROGRAM
+from app.sandbox.node import faucet_keypair
 from tests.sandbox.kit import STRANGER, WALLET, Client, Desk, encoded, make_node, memo, pay, sign
 
 CONFIRMED = {"commitment": "confirmed"}
@@ -394,6 +400,23 @@ async def test_transaction_errors_have_agaves_shapes(
     assert says in error["message"]
 
 
+async def test_what_a_program_returns_is_shown(client: Client) -> None:
+    """In the simulation and afterwards: here the size of a token account, by the token program."""
+    mint = AccountMeta(USDC_MINT, is_signer=False, is_writable=False)
+    ask_size = Instruction(TOKEN_PROGRAM, bytes([21]), [mint])
+    sent = sign(await client.blockhash(), ask_size)
+    returned = {
+        "programId": str(TOKEN_PROGRAM),
+        "data": [b64encode((165).to_bytes(8, "little")).decode(), "base64"],
+    }
+    value = await client.value("simulateTransaction", encoded(sent), BASE64)
+    assert value["returnData"] == returned
+    await client.send(sent)
+    await client.step()
+    shown = await client.result("getTransaction", str(sent.signatures[0]), SHOWN)
+    assert shown["meta"]["returnData"] == returned
+
+
 # --------------------------------------------------------------------------------------- fees
 
 
@@ -427,7 +450,14 @@ async def test_an_airdrop_that_cannot_be_is_refused(client: Client) -> None:
     unknown = {"recentBlockhash": "1" * 32}
     error = await client.error("requestAirdrop", str(STRANGER), 5_000_000, unknown)
     assert error["code"] == -32602
-    # more than there is lands as failed, as on the real network
+    client.node.chain.machine.write(faucet_keypair(7).pubkey(), None)
+    error = await client.error("requestAirdrop", str(STRANGER), 5_000_000)
+    assert error["code"] == -32603
+    assert "no record of a prior credit" in error["message"]
+
+
+async def test_an_airdrop_of_too_much_fails_on_the_chain(client: Client) -> None:
+    """It lands, as failed."""
     signature = await client.result("requestAirdrop", str(STRANGER), 2**63)
     status = (await client.value("getSignatureStatuses", [signature]))[0]
     assert status["err"] == {"InstructionError": [0, {"Custom": 1}]}
