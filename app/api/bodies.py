@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -69,12 +68,11 @@ def parse_json(body: bytes) -> object:
     """Decode a JSON document: numbers as int or Decimal, exactly.
 
     Raises Problem for what is no JSON (RFC 8259, without NaN and infinities), for an object that names a
-    key twice, for nesting beyond the decoder's depth, for numbers too long to be meant, and for texts
-    that are no Unicode (a lone surrogate) or that databases do not take (U+0000).
+    key twice, for nesting beyond the decoder's depth, and for numbers too long to be meant.
     """
     try:
-        text = body.decode()
-        document: object = _DECODER.decode(text)
+        document: object = _DECODER.decode(body.decode())
+        return document
     except Problem:
         raise
     except UnicodeDecodeError:
@@ -84,30 +82,6 @@ def parse_json(body: bytes) -> object:
         raise Problem(ReasonCode.MALFORMED_JSON, f"the body is no JSON at {where}") from None
     except RecursionError:
         raise Problem(ReasonCode.MALFORMED_JSON, "the body is nested too deeply") from None
-    if "\\u" in text:
-        _check_texts(document)
-    return document
-
-
-def _check_texts(document: object) -> None:
-    """Refuse lone surrogates and NUL, which only an escape can bring in."""
-    waiting = [document]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            _check_text(item)
-        elif isinstance(item, Mapping):
-            waiting.extend(item.keys())
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-
-
-def _check_text(text: str) -> None:
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise Problem(ReasonCode.MALFORMED_JSON, "a text holds a lone surrogate")
-    if "\x00" in text:
-        raise Problem(ReasonCode.INVALID_FIELD, "a text holds the character U+0000")
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

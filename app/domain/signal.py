@@ -40,6 +40,14 @@ _RFC_3339 = re.compile(
 )
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """NUL, which PostgreSQL keeps in no text, and lone surrogates, which UTF-8 cannot write."""
+UNPRINTABLE = (
+    r"\u0000-\u001f\u007f-\u00a0\u00ad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
+    r"\ufff9-\ufffb"
+)
+"""What no key or label holds, as a regular expression's class: controls, invisible characters and
+spaces other than the common one. A list of its own, since `str.isprintable` differs from one version
+of Python to the next."""
+_UNPRINTABLE = re.compile(rf"[{UNPRINTABLE}\ud800-\udfff]")
 
 
 class Action(StrEnum):
@@ -250,10 +258,13 @@ def _text(_reading: _Reading, key: str, value: object) -> str:
 
 def is_key_text(value: str) -> bool:
     """Tell whether a text may serve as a key or label: 1 to 128 printable characters."""
-    return 0 < len(value) <= TEXT_LENGTH_MAX and value.isprintable()
+    return 0 < len(value) <= TEXT_LENGTH_MAX and not _UNPRINTABLE.search(value)
 
 
 def _integer(key: str, value: object, low: int, high: int) -> int:
+    """Read a whole number within bounds; 5.0 is one, as in JSON Schema."""
+    if isinstance(value, Decimal) and value.is_finite() and low <= value <= high:
+        value = int(value) if value == int(value) else value
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise _error(ReasonCode.INVALID_FIELD, key, f"is not a whole number from {low} to {high}")
     return value

@@ -1,6 +1,7 @@
 """The interface around a real order manager and a real database, for the tests to call."""
 
 import asyncio
+import itertools
 import json
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -168,6 +169,16 @@ class Running:
         final = changes.finalized(attempt, slot=fill.slot, at_us=self.clock.now_us())
         await self._recorded(claimed, final)
         await self.seal()
+
+    async def fill_all(self) -> None:
+        """Fill whatever is accepted, as it comes, until canceled."""
+        work = asyncio.Event()
+        self.manager.on_work = work.set
+        for number in itertools.count(1):
+            while not (await self.store.figures()).pending:
+                work.clear()
+                await work.wait()
+            await self.fill(number)
 
     async def _recorded(self, claimed: Claimed, change: changes.Change) -> Claimed:
         recorded = await self.store.record(claimed, change)

@@ -1,7 +1,5 @@
 """Parameters: strict, and cursors that only this service can have given out."""
 
-import base64
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,25 +93,17 @@ def test_a_cursor_is_read_back_as_it_was_written(accepted_at_us: int, order_id: 
     assert query.cursor("cursor") == place
 
 
-def encoded(text: str) -> str:
-    """Write a text as cursors are written."""
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
 @pytest.mark.parametrize(
     "cursor",
     [
         "",
         "x",
-        "\u00e9",
-        "A" * 129,
-        encoded("1"),
-        encoded(f"x.{ORDER_ID}"),
-        encoded(f"-1.{ORDER_ID}"),
-        encoded(f"01.{ORDER_ID}"),
-        encoded("1.abc"),
-        encoded(f"1.{ORDER_ID}") + "=",
-        encoded("1.\u00e9"),
+        "\u0661" * 48,
+        "0" * 47,
+        "0" * 49,
+        "8" + "0" * 47,
+        "A" * 48,
+        "0" * 48 + "\n",
     ],
 )
 def test_a_cursor_that_was_never_given_out_is_refused(cursor: str) -> None:

@@ -13,7 +13,7 @@ from app.api.openapi.shapes import (
     string,
     text,
 )
-from app.api.parameters import INTEGER_MAX
+from app.api.parameters import CURSOR_PATTERN, INTEGER_MAX
 from app.api.routes import events, orders
 from app.domain.order import OrderStatus
 from app.domain.signal import TEXT_LENGTH_MAX, Action
@@ -143,7 +143,8 @@ def _list_orders(markets: Sequence[str] | None) -> Schema:
         },
         "Orders on a page.",
     )
-    cursor = _query("cursor", string(), "`next_cursor` of the page before; valid under new orders.")
+    opaque = {"type": "string", "pattern": f"^{CURSOR_PATTERN}$"}
+    cursor = _query("cursor", opaque, "`next_cursor` of the page before; valid under new orders.")
     return _operation(
         "listOrders",
         "orders",
@@ -221,7 +222,7 @@ def _event_parameters() -> list[Schema]:
         "name": "Last-Event-ID",
         "in": "header",
         "schema": position,
-        "description": "For streams: the position seen last; it counts more than `after`.",
+        "description": "The position seen last, as readers of streams send it; before `after`.",
     }
     return [
         _query("after", {**position, "default": 0}, "The position to go on from."),

@@ -4,13 +4,12 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-from app.domain.signal import TEXT_LENGTH_MAX
+from app.domain.signal import TEXT_LENGTH_MAX, UNPRINTABLE
 
 Schema = dict[str, Any]
 
 NULL: Final[Schema] = {"type": "null"}
-PRINTABLE: Final = r"^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$"
-"""What is printed: letters, marks, numbers, punctuation, symbols, and the space."""
+PRINTABLE: Final = rf"^[^{UNPRINTABLE}]+$"
 DECIMAL: Final = r"^-?[0-9]+(\.[0-9]+)?$"
 TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"
 

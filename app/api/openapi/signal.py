@@ -16,13 +16,21 @@ from app.api.openapi.shapes import (
 from app.domain.signal import (
     NUMBER_DIGITS_MAX,
     PRICE_MAX,
+    PRICE_MIN,
     PRIORITY_MAX,
     SLIPPAGE_BPS_MAX,
     VALID_FOR_SECONDS_MAX,
     Action,
 )
 
-_PLAIN_DECIMAL = r"^[0-9]+(\.[0-9]+)?$"
+# Decimal strings, each within the bounds that the number beside it has.
+_ABOVE_ZERO = r"^([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)$"
+_PRICE = r"^0*([1-9][0-9]{0,14}(\.[0-9]+)?|10{15}(\.0+)?|0\.[0-9]{0,29}[1-9][0-9]*)$"
+_SHARE = r"^0*(0(\.[0-9]+)?|1(\.0+)?)$"
+_DAY_SECONDS = (
+    r"^0*(([1-9][0-9]{0,3}|[1-7][0-9]{4}|8[0-5][0-9]{3}|86[0-3][0-9]{2})(\.[0-9]+)?"
+    r"|86400(\.0+)?|0\.0{0,2}[1-9][0-9]*)$"
+)
 _NO_NUL = r"^[^\u0000]*$"
 
 
@@ -30,12 +38,12 @@ def signal_schemas(markets: Sequence[str] | None, methods: Sequence[str] | None)
     """Give the schemas of a posted signal."""
     fields = _fields(markets, methods)
     size = described(
-        _exact({"exclusiveMinimum": 0}),
+        _exact(_ABOVE_ZERO, {"exclusiveMinimum": 0}),
         "In the base token, with at most its decimals and at least the market's minimum. SELL sells "
         "exactly this, BUY buys exactly this.",
     )
     quote_size = described(
-        _exact({"exclusiveMinimum": 0}),
+        _exact(_ABOVE_ZERO, {"exclusiveMinimum": 0}),
         "Instead of `size`, in the quote token: BUY spends exactly this, SELL raises exactly this.",
     )
     required = ("action", "market")
@@ -60,11 +68,11 @@ def _fields(markets: Sequence[str] | None, methods: Sequence[str] | None) -> dic
         "action": enum(Action),
         "market": described(one_of_names(markets), "BASE-QUOTE, one of the configured markets."),
         "price": described(
-            nullable(_exact({"exclusiveMinimum": 0, "maximum": int(PRICE_MAX)})),
+            nullable(_exact(_PRICE, {"minimum": float(PRICE_MIN), "maximum": int(PRICE_MAX)})),
             "Quote per base. With `max_slippage_bps` it bounds what is signed; a market outside the "
             "bound ends the order at once.",
         ),
-        "confidence": nullable(_exact({"minimum": 0, "maximum": 1})),
+        "confidence": nullable(_exact(_SHARE, {"minimum": 0, "maximum": 1})),
         "client_order_id": described(
             nullable(text()), "Your own id: the same signal with it again is the same order."
         ),
@@ -73,7 +81,7 @@ def _fields(markets: Sequence[str] | None, methods: Sequence[str] | None) -> dic
             "9 is executed first. By default 9 x confidence, rounded, or 5.",
         ),
         "valid_for": described(
-            nullable(_exact({"minimum": 0.001, "maximum": VALID_FOR_SECONDS_MAX})),
+            nullable(_exact(_DAY_SECONDS, {"minimum": 0.001, "maximum": VALID_FOR_SECONDS_MAX})),
             "Seconds from `signal_time` (else from acceptance) after which nothing is signed.",
         ),
         "signal_time": described(
@@ -92,9 +100,9 @@ def _fields(markets: Sequence[str] | None, methods: Sequence[str] | None) -> dic
     }
 
 
-def _exact(bounds: Schema) -> Schema:
+def _exact(pattern: str, bounds: Schema) -> Schema:
     """Describe a number that is read exactly: a JSON number or a decimal string."""
-    plain = {"type": "string", "pattern": _PLAIN_DECIMAL, "maxLength": NUMBER_DIGITS_MAX}
+    plain = {"type": "string", "pattern": pattern, "maxLength": NUMBER_DIGITS_MAX}
     return {"anyOf": [{"type": "number", **bounds}, plain]}
 
 

@@ -29,9 +29,10 @@ async def _events(call: Call, order_id: str | None) -> Answer | EventStream:
     query = call.query("after", "limit")
     after = query.integer("after", 0, INTEGER_MAX, 0)
     limit = query.integer("limit", 1, LIMIT_MAX, LIMIT_DEFAULT)
+    after = _last_event_id(call, after)
     if _wants_stream(call):
         call.long_answers.demand_stream()
-        return EventStream(call, order_id, _last_event_id(call, after))
+        return EventStream(call, order_id, after)
     events = await call.service.manager.events(
         account=call.account, order_id=order_id, after=after, limit=limit
     )

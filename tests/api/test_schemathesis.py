@@ -1,0 +1,57 @@
+"""Schemathesis finds nothing: the document and the interface say the same of every input it can think of."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.api.kit import Running
+from tests.api.live import served
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES_FAST = "50"
+SECONDS_MAX = 600
+
+
+async def some_orders(api: Running) -> None:
+    """Have one order of each fate before the search begins."""
+    await api.new_order(strategy="trend")
+    await api.fill(0)
+    await api.new_order(client_order_id="mine")
+    canceled = await api.new_order()
+    await api.client.post(f"/orders/{canceled}/cancel")
+    await api.seal()
+
+
+def command(url: str, report: Path) -> list[str]:
+    """Give the command line: every phase, every check, the same search each time in CI."""
+    options = ["--checks=all", "--no-color", f"--report-json-path={report}"]
+    if os.environ.get("FAST"):
+        options += ["--max-examples", EXAMPLES_FAST]
+    if os.environ.get("CI") == "true":
+        options += ["--seed=1", "--generation-deterministic"]
+    tool = Path(sys.executable).with_name("st")
+    config = ROOT / "tests/api/schemathesis.toml"
+    return [str(tool), f"--config-file={config}", "run", f"{url}/openapi.json", *options]
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
+    """At least 500 examples an operation (FAST: 50), all checks, against a real manager and database."""
+    report = tmp_path / "report.json"
+    with served(tmp_path, some_orders) as url:
+        run = subprocess.run(
+            command(url, report),
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_MAX,
+            check=False,
+        )
+    assert run.returncode == 0, run.stdout + run.stderr
+    print(run.stdout)  # noqa: T201
+    print(json.dumps(json.loads(report.read_text()), indent=1)[:3000])  # noqa: T201
