@@ -110,7 +110,7 @@ class SandboxProcess:
             try:
                 self.address = await self._start(urlsplit(self.address.rpc_url).port or 0)
             except StartupError as error:
-                _log.error("the sandbox does not start", why=error.what)  # noqa: TRY400
+                _log.error("the sandbox does not start", why=error.what)
 
     async def close(self) -> None:
         """End the sandbox in order, if this process started it."""
