@@ -1,187 +1,21 @@
-"""The metrics database: one row for each order, derived from sealed events and nothing else."""
+"""The metrics database: a row for each finished order, and the position in the trail it was read to."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.database.addresses import address_of
 from app.database.engine import Database, open_database
 from app.database.metrics_tables import CURSOR, EXECUTIONS
 from app.database.migrate import refuse_unmigrated
-from app.domain.errors import ReasonCode
-from app.domain.events import Event, EventKind
-from app.domain.order import OrderStatus
 
 BATCH: Final = 500
 """Rows removed in one unit of work."""
-Columns = dict[str, Any]
-"""Columns of `executions`, by name."""
 
-# ---------------------------------------------------------------- what an event changes in a row
-
-
-def started(event: Event) -> Columns | None:
-    """Give the row that an order's first event begins; None for any other event."""
-    if event.kind not in (EventKind.ACCEPTED, EventKind.REJECTED):
-        return None
-    data = event.data
-    rejected = event.kind is EventKind.REJECTED
-    return {
-        "order_id": event.order_id,
-        "account": data["account"],
-        "market": data["market"],
-        "action": data["action"],
-        "strategy": data["strategy"],
-        "price": data["price"],
-        "status": (OrderStatus.REJECTED if rejected else OrderStatus.QUEUED).value,
-        "reason_code": data.get("reason_code"),
-        "attempts": 0,
-        "submissions": 0,
-        "accepted_at_us": event.at_us,
-        "ended_at_us": event.at_us if rejected else None,
-    }
-
-
-_AMOUNTS: Final = (
-    "base_amount",
-    "quote_amount",
-    "network_fee",
-    "priority_fee",
-    "tip",
-    "venue_fee",
-)
-
-
-def changed(event: Event) -> Columns:
-    """Give the columns an event sets on its order's row; none for an event that changes nothing."""
-    change = _CHANGES.get(event.kind)
-    return {} if change is None else change(event)
-
-
-def _claimed(event: Event) -> Columns:
-    """Taking over a submitted order leaves it submitted."""
-    moved = event.data["from"] == OrderStatus.QUEUED.value
-    return {"status": OrderStatus.EXECUTING.value} if moved else {}
-
-
-def _signed(event: Event) -> Columns:
-    return {"status": OrderStatus.SUBMITTED.value, "attempts": event.data["number"]}
-
-
-def _requeued(event: Event) -> Columns:
-    return {"status": OrderStatus.QUEUED.value, "reason_code": event.data["reason_code"]}
-
-
-def _ended(event: Event) -> Columns:
-    return _end(event, str(event.data["status"]), event.data["reason_code"])
-
-
-def _filled(event: Event) -> Columns:
-    amounts = {name: int(str(event.data[name])) for name in _AMOUNTS}
-    won = {"method": event.data["method"], "slot": event.data["slot"]}
-    return _end(event, OrderStatus.FILLED.value, None) | amounts | won
-
-
-def _finalized(event: Event) -> Columns:
-    return {"finalized_at_us": event.at_us, "slot": event.data["slot"]}
-
-
-def _reverted(event: Event) -> Columns:
-    gone = dict.fromkeys((*_AMOUNTS, "method", "slot"))
-    return _end(event, OrderStatus.FAILED.value, ReasonCode.FILL_REVERTED.value) | gone
-
-
-def _end(event: Event, status: str, reason_code: object) -> Columns:
-    return {"status": status, "reason_code": reason_code, "ended_at_us": event.at_us}
-
-
-_CHANGES: Final[Mapping[EventKind, Callable[[Event], Columns]]] = {
-    EventKind.CLAIMED: _claimed,
-    EventKind.SIGNED: _signed,
-    EventKind.REQUEUED: _requeued,
-    EventKind.ENDED: _ended,
-    EventKind.FILLED: _filled,
-    EventKind.FINALIZED: _finalized,
-    EventKind.FILL_REVERTED: _reverted,
-}
-
-
-# ---------------------------------------------------------------- the database
-
-_CURSOR = select(CURSOR.c.position)
-_MOVE = update(CURSOR).where(CURSOR.c.position < bindparam("to")).values(position=bindparam("to"))
-_FIRST = insert(CURSOR)
-_BEGIN: Mapping[str, Any] = {
-    "sqlite": sqlite.insert(EXECUTIONS).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(EXECUTIONS).on_conflict_do_nothing(),
-}
-_PUSHED = (
-    update(EXECUTIONS)
-    .where(EXECUTIONS.c.order_id == bindparam("id"))
-    .values(submissions=EXECUTIONS.c.submissions + bindparam("pushes"))
-)
-
-
-def position(conn: Connection) -> int:
-    """Give the position up to which events are counted."""
-    return conn.scalar(_CURSOR) or 0
-
-
-def apply(conn: Connection, events: Sequence[Event]) -> int:
-    """Count sealed events that follow the cursor, and move it, in one transaction; gives the cursor.
-
-    Events that are counted already are passed over: a crash repeats and loses nothing. An order whose
-    first events are gone from the trail has no row, and its later events change none.
-    """
-    reached = position(conn)
-    fresh = [event for event in events if (event.position or 0) > reached]
-    for event in fresh:
-        _apply_one(conn, event)
-    if fresh:
-        reached = fresh[-1].position or reached
-        _move(conn, reached)
-    return reached
-
-
-def _apply_one(conn: Connection, event: Event) -> None:
-    begun = started(event)
-    if begun is not None:
-        conn.execute(_BEGIN[conn.dialect.name], begun)
-        return
-    if event.kind is EventKind.SUBMITTED:
-        pushes = event.data["submissions"]
-        count = len(pushes) if isinstance(pushes, list) else 0
-        conn.execute(_PUSHED, {"id": event.order_id, "pushes": count})
-    values = changed(event) | _first_times(conn, event)
-    if values:
-        own = EXECUTIONS.c.order_id == event.order_id
-        conn.execute(update(EXECUTIONS).where(own).values(**values))
-
-
-_TIMES: Final = {
-    EventKind.SIGNED: "first_signed_at_us",
-    EventKind.SUBMITTED: "first_submitted_at_us",
-}
-
-
-def _first_times(conn: Connection, event: Event) -> Columns:
-    """Give the time of an order's first signature or push, if this is it."""
-    name = _TIMES.get(event.kind)
-    if name is None:
-        return {}
-    column = EXECUTIONS.c[name]
-    known = conn.scalar(select(column).where(EXECUTIONS.c.order_id == event.order_id))
-    return {name: event.at_us} if known is None else {}
-
-
-def _move(conn: Connection, reached: int) -> None:
-    if conn.execute(_MOVE, {"to": reached}).rowcount == 0 and conn.scalar(_CURSOR) is None:
-        conn.execute(_FIRST, {"cursor_id": 1, "position": reached})
-
-
+_POSITION = select(CURSOR.c.position)
 _ADVANCE = (
     update(CURSOR)
     .where(CURSOR.c.position == bindparam("seen"))
@@ -203,6 +37,11 @@ _REPLACE: Mapping[str, Any] = {
     "sqlite": _replacing(sqlite.insert),
     "postgresql": _replacing(postgresql.insert),
 }
+
+
+def position(conn: Connection) -> int:
+    """Give the position up to which events are in the rows."""
+    return conn.scalar(_POSITION) or 0
 
 
 def replace(conn: Connection, rows: Sequence[Mapping[str, object]], after: int, to: int) -> bool:
@@ -251,10 +90,6 @@ class MetricsDatabase:
     async def position(self) -> int:
         """Give the position up to which events are counted; 0 at the beginning."""
         return await self._database.read(position)
-
-    async def apply(self, events: Sequence[Event]) -> int:
-        """Count sealed events in the order of their positions; returns the position reached."""
-        return await self._database.write(lambda conn: apply(conn, events))
 
     async def write(
         self, rows: Sequence[Mapping[str, object]], *, after: int, position: int

@@ -110,6 +110,20 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+async def empty_postgres_url(server: Server) -> str:
+    """Give a PostgreSQL database without a table."""
+    return await server.database()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give a place for a new database of either kind."""
+    if request.param == "sqlite":
+        return str(tmp_path / "new.db")
+    return str(request.getfixturevalue("empty_postgres_url"))
+
+
+@pytest.fixture
 async def store(url: str) -> AsyncIterator[SqlStore]:
     """Open a store."""
     async with open_store(url, process_name="test") as opened:

@@ -1,143 +1,111 @@
-"""The metrics database: rows from sealed events alone, counted once whatever happens."""
+"""The metrics database: rows and position move together, once, whatever happens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.database.metrics import MetricsDatabase, open_metrics_database
 from app.database.migrate import migrate
-from app.database.orders import SqlStore
-from app.domain import changes
-from app.domain.errors import ReasonCode
-from app.domain.events import Event, EventKind
-from app.domain.order import OrderStatus
-from tests.database import steps
-from tests.database.conftest import Server
-from tests.database.steps import SOON, new_order
-from tests.domain.makers import FILL, NOW, PROOF, S
+from app.domain.errors import IllegalMoveError
+from tests.domain.makers import NOW
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-async def metrics(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MetricsDatabase]:
+@pytest.fixture
+async def metrics(empty_url: str, tmp_path: Path) -> AsyncIterator[MetricsDatabase]:
     """Open a new metrics database of either kind."""
-    url = str(tmp_path / "metrics.db")
-    if request.param == "postgresql":
-        server: Server = request.getfixturevalue("server")
-        url = await server.database()
-    await migrate(url, "metrics", tmp_path)
-    async with open_metrics_database(url) as opened:
+    await migrate(empty_url, "metrics", tmp_path)
+    async with open_metrics_database(empty_url) as opened:
         yield opened
 
 
-@pytest.fixture
-def url(sqlite_url: str) -> str:
-    """Let the orders lie in a SQLite file: only their events matter here."""
-    return sqlite_url
+def row(order_id: str, ended_at_us: int = NOW, **given: Any) -> dict[str, Any]:
+    """Make a row of a failed order."""
+    nothing = dict.fromkeys(
+        (
+            "first_executing_at_us", "first_signed_at_us", "first_submitted_at_us",
+            "finalized_at_us", "base_amount", "quote_amount", "network_fee", "priority_fee",
+            "tip", "venue_fee", "slot", "strategy", "price", "method",
+        )
+    )  # fmt: skip
+    return {
+        **nothing,
+        "order_id": order_id,
+        "account": "default",
+        "market": "SOL-USDC",
+        "action": "SELL",
+        "status": "failed",
+        "reason_code": "PRICE_LIMIT",
+        "attempts": 0,
+        "submissions": 0,
+        "accepted_at_us": NOW,
+        "ended_at_us": ended_at_us,
+        **given,
+    }
 
 
-async def trade(store: SqlStore) -> Sequence[Event]:
-    """Fill one order after a dead attempt, cancel one, reject one, leave one waiting."""
-    claimed = await steps.sign(store, await steps.begin(store, "filled"))
-    dead = steps.expiry(claimed)
-    await steps.record(store, claimed, dead, steps.requeue(claimed, SOON, dead))
-    claimed = await steps.push(store, await steps.sign(store, await steps.claim(store)))
-    await steps.finalize(store, await steps.fill(store, claimed))
-    await steps.accept(store, "canceled")
-    await store.cancel("default", "canceled", SOON)
-    await store.accept(
-        new_order("rejected"), full=False, rejection=(ReasonCode.SIGNAL_STALE.value, "old")
-    )
-    await steps.accept(store, "waiting")
-    return await steps.seal_all(store)
+async def kept(metrics: MetricsDatabase) -> list[dict[str, Any]]:
+    """Read all rows."""
+    return [dict(each) for each in await metrics.executions(since_us=0, limit=100)]
 
 
-async def test_a_row_says_what_the_events_say(store: SqlStore, metrics: MetricsDatabase) -> None:
-    """Amounts to the unit, times, attempts, pushes and the method that won."""
-    events = await trade(store)
-    assert await metrics.apply(events) == len(events)
-    rows = {row["order_id"]: row for row in await metrics.executions(since_us=0, limit=10)}
-    assert set(rows) == {"filled", "canceled", "rejected"}
-    filled = rows["filled"]
-    for name in ("base_amount", "quote_amount", "network_fee", "priority_fee", "tip", "venue_fee"):
-        assert filled[name] == getattr(FILL, name)
-    assert (filled["status"], filled["reason_code"]) == ("filled", None)
-    assert (filled["attempts"], filled["submissions"], filled["method"]) == (2, 1, "rpc")
-    assert (filled["accepted_at_us"], filled["ended_at_us"]) == (NOW, SOON)
-    assert (filled["first_signed_at_us"], filled["first_submitted_at_us"]) == (SOON, SOON)
-    assert (filled["finalized_at_us"], filled["slot"]) == (SOON + S, FILL.slot)
-    assert rows["canceled"]["reason_code"] == "CANCEL_REQUESTED"
-    assert (rows["rejected"]["status"], rows["rejected"]["reason_code"]) == (
-        "rejected",
-        "SIGNAL_STALE",
-    )
+async def test_rows_read_back_with_their_position(metrics: MetricsDatabase) -> None:
+    """Amounts of 64 bits to the unit; oldest first."""
+    assert await metrics.position() == 0
+    rows = [row("b", NOW + 1, base_amount=2**63 - 1, slot=7), row("a", NOW + 1), row("c", NOW)]
+    assert await metrics.write(rows, after=0, position=9)
+    assert await metrics.position() == 9
+    assert await kept(metrics) == [rows[2], rows[1], rows[0]]
+    assert [r["order_id"] for r in await metrics.executions(since_us=NOW + 1, limit=1)] == ["a"]
 
 
-async def test_events_are_counted_once(store: SqlStore, metrics: MetricsDatabase) -> None:
-    """Fed again, in part or in whole, cut anywhere: the same rows."""
-    events = await trade(store)
-    for start, end in ((0, 5), (3, 9), (0, 9), (9, 100), (0, 100)):
-        await metrics.apply(events[start:end])
-    assert await metrics.position() == len(events)
-    (filled,) = [r for r in await metrics.executions(since_us=0, limit=9) if r["slot"]]
-    assert (filled["attempts"], filled["submissions"]) == (2, 1)
+async def test_a_row_replaces_the_one_of_the_same_order(metrics: MetricsDatabase) -> None:
+    """A fill that is finalized, or undone, is told anew."""
+    await metrics.write([row("a", status="filled", tip=5)], after=0, position=1)
+    await metrics.write([row("a"), row("b")], after=1, position=2)
+    assert await kept(metrics) == [row("a"), row("b")]
 
 
-async def test_two_consumers_at_once_count_once(store: SqlStore, metrics: MetricsDatabase) -> None:
-    """The cursor moves in the transaction that writes the rows."""
-    events = await trade(store)
-    await asyncio.gather(*(metrics.apply(events) for _ in range(4)))
-    (filled,) = [r for r in await metrics.executions(since_us=0, limit=9) if r["slot"]]
-    assert filled["submissions"] == 1
+async def test_a_writer_that_comes_second_writes_nothing(metrics: MetricsDatabase) -> None:
+    """The position tells who was first; a step without rows moves it too."""
+    assert await metrics.write([], after=0, position=5)
+    assert not await metrics.write([row("a")], after=0, position=6)
+    assert not await metrics.write([row("a")], after=4, position=6)
+    assert (await metrics.position(), await kept(metrics)) == (5, [])
 
 
-async def test_rows_are_rebuilt_from_the_trail(store: SqlStore, metrics: MetricsDatabase) -> None:
-    """Cleared and fed again, they are the same."""
-    events = await trade(store)
-    await metrics.apply(events)
-    before = await metrics.executions(since_us=0, limit=10)
+async def test_of_two_writers_at_once_one_writes(metrics: MetricsDatabase) -> None:
+    """From the beginning, and further on."""
+    for after in (0, 10):
+        writing = (metrics.write([row("a")], after=after, position=after + 10) for _ in range(4))
+        assert sum(await asyncio.gather(*writing)) == 1
+    assert await metrics.position() == 20
+
+
+async def test_rows_that_cannot_be_kept_leave_the_position(metrics: MetricsDatabase) -> None:
+    """One transaction: rows and position, or neither."""
+    bad = row("b", market=None)
+    with pytest.raises(IllegalMoveError):
+        await metrics.write([row("a"), bad], after=0, position=5)
+    assert (await metrics.position(), await kept(metrics)) == (0, [])
+
+
+async def test_old_rows_go(metrics: MetricsDatabase) -> None:
+    """By the time at which the order ended, in batches, until none is left."""
+    old = [row(f"o{n}", NOW) for n in range(600)]
+    await metrics.write([*old, row("young", NOW + 1)], after=0, position=5)
+    assert await metrics.prune(NOW) == 0
+    assert await metrics.prune(NOW + 1) == 600
+    assert await kept(metrics) == [row("young", NOW + 1)]
+
+
+async def test_everything_can_be_derived_anew(metrics: MetricsDatabase) -> None:
+    """Cleared, it stands at the trail's beginning."""
+    await metrics.write([row("a")], after=0, position=5)
     await metrics.clear()
-    assert (await metrics.position(), await metrics.executions(since_us=0, limit=9)) == (0, [])
-    await metrics.apply(events)
-    assert await metrics.executions(since_us=0, limit=10) == before
-
-
-async def test_an_undone_fill_counts_as_failed(store: SqlStore, metrics: MetricsDatabase) -> None:
-    """Amounts and method go with the fill."""
-    claimed = await steps.fill(store, await steps.sign(store, await steps.begin(store)))
-    undone = changes.fill_reverted(claimed.view.attempts[0], at_us=SOON, proof=PROOF)
-    await steps.record(store, claimed, undone)
-    await metrics.apply(await steps.seal_all(store))
-    (row,) = await metrics.executions(since_us=0, limit=10)
-    assert (row["status"], row["reason_code"]) == (OrderStatus.FAILED.value, "FILL_REVERTED")
-    assert (row["base_amount"], row["method"]) == (None, None)
-
-
-async def test_a_take_over_does_not_move_a_submitted_order(
-    store: SqlStore, metrics: MetricsDatabase
-) -> None:
-    """Recovery is told and changes no figure."""
-    await steps.sign(store, await steps.begin(store))
-    event = Event(
-        order_id="order1",
-        seq=4,
-        at_us=SOON,
-        kind=EventKind.CLAIMED,
-        data={"from": "submitted", "recovered": True, "process": "x"},
-        position=4,
-        hash="x",
-    )
-    await metrics.apply([*await steps.seal_all(store), event])
-    assert await metrics.position() == 4
-    assert await metrics.executions(since_us=0, limit=10) == []
-
-
-async def test_old_rows_go(store: SqlStore, metrics: MetricsDatabase) -> None:
-    """By the time at which the order ended; what has not ended stays."""
-    await metrics.apply(await trade(store))
-    assert await metrics.prune(SOON) == 1
-    assert await metrics.prune(SOON + 1) == 2
-    assert await metrics.prune(SOON + 1) == 0
+    assert (await metrics.position(), await kept(metrics)) == (0, [])
+    assert await metrics.write([row("a")], after=0, position=1)
