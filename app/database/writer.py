@@ -54,7 +54,9 @@ def unknown() -> IntakeError:
 async def answered(future: asyncio.Future[T], limits: Limits) -> T:
     """Wait for a unit's answer, for so long."""
     try:
-        return await asyncio.wait_for(future, limits.write_seconds)
+        # not wait_for: before Python 3.12 it swallows a cancellation that comes with the answer
+        async with asyncio.timeout(limits.write_seconds):
+            return await future
     except TimeoutError as error:
         raise unknown() from error
 
