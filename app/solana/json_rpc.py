@@ -1,33 +1,39 @@
 """The one JSON-RPC client: every answer is a value, nothing that can fail raises.
 
-httpx exceptions that happen before any byte can have left (`NeverSent`) are kept apart from those after
-which nobody knows (`NoReply`); neither the URL nor an exception's text is ever kept, keys live in URLs.
+Failures that happen before any byte can have left (`NeverSent`) are kept apart from those after which
+nobody knows (`NoReply`); neither the URL nor an exception's text is ever kept, keys live in URLs.
 """
 
 import asyncio
 import itertools
 import json
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
+import certifi
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 """Largest answer read; getMultipleAccounts of a hundred accounts stays far below."""
 MESSAGE_LENGTH_MAX: Final = 500
 _CONNECT_SECONDS: Final = 1.0
 _NEVER_SENT: Final = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-    httpx.InvalidURL,
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
 )
-_RETRY_AFTER: Final = re.compile(r"retry after\s+(\d+(?:\.\d+)?)\s*(ms|s)\b", re.IGNORECASE)
+"""No connection was made, or none was free: nothing was written to any."""
+_RETRY_AFTER: Final = re.compile(
+    r"retry after\s+(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s)\b", re.IGNORECASE | re.ASCII
+)
+
+_SECONDS: Final = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +105,10 @@ class JsonRpcClient:
         self._timeout_seconds = timeout_seconds
         self._observer = observer
         self._ids = itertools.count(1)
-        limits = httpx.Limits(
-            max_connections=connections_max, max_keepalive_connections=connections_max
-        )
-        self._http = httpx.AsyncClient(
-            headers={"content-type": "application/json", **(headers or {})},
-            limits=limits,
-            timeout=httpx.Timeout(timeout_seconds, connect=_CONNECT_SECONDS),
-            trust_env=False,
-        )
+        self._headers = {"content-type": "application/json", **(headers or {})}
+        self._connections_max = connections_max
+        self._http: aiohttp.ClientSession | None = None
+        self._closed = False
 
     def __repr__(self) -> str:
         """Name the host only: keys live in paths and queries."""
@@ -115,7 +116,9 @@ class JsonRpcClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        self._closed = True
+        if self._http is not None:
+            await self._http.close()
 
     async def call(
         self, method: str, params: Sequence[object], *, timeout_seconds: float | None = None
@@ -135,13 +138,32 @@ class JsonRpcClient:
     async def _post(self, method: str, params: Sequence[object]) -> Answer:
         request = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
         body = json.dumps(request, separators=(",", ":")).encode()
+        if self._closed:
+            return NeverSent("closed")
+        http = self._http = self._http or self._open()
         try:
-            response = await self._http.post(self._url, content=body)
+            async with http.post(self._url, data=body, allow_redirects=False) as response:
+                content = await response.read()
         except _NEVER_SENT as error:
             return NeverSent(type(error).__name__)
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, OSError) as error:
             return NoReply(type(error).__name__)
-        return read_answer(response.status_code, response.headers, response.content)
+        return read_answer(response.status, response.headers, content)
+
+    def _open(self) -> aiohttp.ClientSession:
+        """Make the session, in the loop that uses it. A POST is never sent twice by it."""
+        tls = _tls() if self._url.startswith("https:") else True
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections_max, ssl=tls),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
+        )
+
+
+def _tls() -> ssl.SSLContext:
+    """Trust the roots that come with the service, the same on every machine."""
+    return ssl.create_default_context(cafile=certifi.where())
 
 
 def read_answer(http: int, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -158,9 +180,9 @@ def read_answer(http: int, headers: Mapping[str, str], body: bytes) -> Answer:
         error = _error_of(document)
         if error is not None:
             return _rpc_error(http, error, headers)
-        if http < httpx.codes.MULTIPLE_CHOICES and "result" in document:
+        if http < HTTPStatus.MULTIPLE_CHOICES and "result" in document:
             return Result(document["result"], headers)
-    if http >= httpx.codes.BAD_REQUEST:
+    if http >= HTTPStatus.BAD_REQUEST:
         message = body[:MESSAGE_LENGTH_MAX].decode(errors="replace")
         return RpcError(http, None, message, None, _retry_after(headers, message))
     return Garbled(http)
@@ -188,7 +210,7 @@ def _retry_after(headers: Mapping[str, str], message: str) -> float | None:
     if found:
         return float(found[1]) / (1000 if found[2].lower() == "ms" else 1)
     header = headers.get("retry-after", "")
-    return float(header) if header.replace(".", "", 1).isdigit() else None
+    return float(header) if _SECONDS.fullmatch(header) else None
 
 
 def outcome_label(answer: Answer) -> str:
