@@ -2,17 +2,25 @@
 
 import asyncio
 import random
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
 from app.domain import changes
-from app.domain.attempt import StoredAttempt
+from app.domain.attempt import AttemptStatus, StoredAttempt
 from app.domain.errors import IntakeError
 from app.domain.order import OrderStatus
-from app.domain.outcome import ChainStatus, Commitment, Heights, Seen, Unreachable, Verdict, verdict
+from app.domain.outcome import (
+    Absent,
+    ChainStatus,
+    Commitment,
+    Heights,
+    Seen,
+    Verdict,
+    verdict,
+)
 from app.domain.signal import US
 from app.engine.held import Held
 from app.engine.lease import Lease
@@ -26,6 +34,8 @@ AGAIN_SECONDS: Final = 0.5
 """How long an attempt rests after a look that settled nothing."""
 CANCELS_SECONDS: Final = 1.0
 """How often cancellations asked of another process are looked for."""
+PROOF_DOUBLINGS_MAX: Final = 3
+"""A proof that fails is tried again after 0.5, 1, 2, 4, 4, ... seconds."""
 PUSH_REPLY_SECONDS: Final = 0.5
 """How long a landing waits for the reply of a push under way, so that it is credited rightly."""
 
@@ -41,6 +51,7 @@ class _Watched:
     next_push_at: float
     pushing: asyncio.Task[None] | None = None
     busy: bool = False
+    proofs_failed: int = 0
     rest_until: float = field(default=float("-inf"))
 
 
@@ -71,6 +82,7 @@ class Confirmation:
         self._live: dict[str, _Watched] = {}
         self._fills: dict[str, _Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._defect: BaseException | None = None
         self._wake = asyncio.Event()
         self._fills_looked_at = float("-inf")
         self._cancels_looked_at = float("-inf")
@@ -80,18 +92,24 @@ class Confirmation:
     def watch(self, held: Held) -> None:
         """Watch the order's live attempt, and push it at once; again for one already watched: nothing."""
         attempt = held.live
-        if attempt is None or attempt.signature in self._live:
+        if attempt is None or self._is_watched(attempt):
             return
         watched = _Watched(held, attempt, next_push_at=self._clock.monotonic())
         self._live[attempt.signature] = watched
-        if held.view.order.in_doubt_since_us is not None:
+        order = held.view.order
+        if order.in_doubt_since_us is not None or order.landed_failed_at_us is not None:
             held.settled.set()
         self._push_if_due(watched)
-        self._spawn(watched, self._chain.landing_notice(attempt.signature), busy=False)
+        self._start(watched, lambda: self._chain.landing_notice(attempt.signature))
+
+    def _is_watched(self, attempt: StoredAttempt) -> bool:
+        known = self._live.get(attempt.signature)
+        return known is not None and not known.held.lost
 
     def follow(self, held: Held) -> None:
         """Follow a fill until its block is finalized."""
-        landed = next((a for a in held.view.attempts if a.landed_slot is not None), None)
+        attempts = held.view.attempts
+        landed = next((a for a in attempts if a.status is AttemptStatus.LANDED), None)
         if landed is not None:
             self._fills[landed.signature] = _Watched(held, landed, next_push_at=float("inf"))
 
@@ -119,6 +137,8 @@ class Confirmation:
             while True:
                 await self._pause()
                 await self.look()
+                if self._defect is not None:
+                    raise self._defect
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -146,43 +166,66 @@ class Confirmation:
     async def _look_at_live(self, now: float) -> None:
         due = [w for w in self._live.values() if not w.busy and w.rest_until <= now]
         heights = await self._chain.heights()  # expiry first, status second
-        statuses = await self._statuses(due)
+        statuses = await self._statuses(due, heights)
         for watched in due:
             if watched.held.lost:
-                self._live.pop(watched.attempt.signature, None)
+                self._forget(self._live, watched)
                 continue
             self._judge(watched, statuses[watched.attempt.signature], heights)
 
-    async def _statuses(self, due: list[_Watched]) -> Mapping[str, ChainStatus]:
-        return await self._chain.statuses([w.attempt.signature for w in due]) if due else {}
+    async def _statuses(
+        self, due: list[_Watched], heights: Heights | None
+    ) -> Mapping[str, ChainStatus]:
+        """Ask for what is due; past its life with history, since it may have landed long ago."""
+        old = [w.attempt.signature for w in due if self._past(w.attempt, heights)]
+        new = [w.attempt.signature for w in due if not self._past(w.attempt, heights)]
+        statuses: dict[str, ChainStatus] = {}
+        if new:
+            statuses |= await self._chain.statuses(new)
+        if old:
+            statuses |= await self._chain.statuses(old, history=True)
+        return statuses
+
+    def _past(self, attempt: StoredAttempt, heights: Heights | None) -> bool:
+        """Tell whether the attempt should have landed by now, if it ever does."""
+        if heights is None:
+            return self._overdue(attempt)
+        return heights.block_height > attempt.last_valid_block_height
+
+    def _overdue(self, attempt: StoredAttempt) -> bool:
+        return self._clock.now_us() >= attempt.signed_at_us + self._transaction_timeout_us
 
     def _judge(self, watched: _Watched, status: ChainStatus, heights: Heights | None) -> None:
         held, attempt = watched.held, watched.attempt
-        overdue = self._clock.now_us() >= attempt.signed_at_us + self._transaction_timeout_us
         judged = verdict(
             status,
             last_valid_block_height=attempt.last_valid_block_height,
             heights=heights,
-            overdue=overdue,
+            overdue=self._overdue(attempt),
             proof=None,
         )
         if judged is Verdict.LANDED:
-            self._spawn(watched, self._landed(watched))
+            past = self._past(attempt, heights)
+            self._spawn(watched, lambda: self._landed(watched, past=past))
         elif judged is Verdict.FAILED and isinstance(status, Seen):
-            self._spawn(watched, self._failed(watched, status))
+            self._spawn(watched, lambda: self._failed(watched, status))
         elif judged is Verdict.FAILED_UNSETTLED and isinstance(status, Seen):
             if held.view.order.landed_failed_at_us is None:
-                self._spawn(watched, self._settlement.landed_failed(held, attempt, status))
+                self._spawn(watched, lambda: self._settlement.landed_failed(held, attempt, status))
         elif judged is Verdict.IN_DOUBT:
-            self._spawn(watched, self._past_life(watched))
+            self._spawn(watched, lambda: self._past_life(watched))
         elif not isinstance(status, Seen):
             self._push_if_due(watched)
 
-    async def _landed(self, watched: _Watched) -> None:
+    async def _landed(self, watched: _Watched, *, past: bool) -> None:
+        """Settle a fill; one that cannot be read back is no failure, and past its life in doubt."""
         if watched.pushing is not None:
             await asyncio.wait([watched.pushing], timeout=PUSH_REPLY_SECONDS)
         if await self._settlement.landed(watched.held, watched.attempt):
             self._settled(watched)
+        elif past:
+            why = "it landed, yet the transaction cannot be read back"
+            await self._settlement.doubt(watched.held, watched.attempt, why)
 
     async def _failed(self, watched: _Watched, seen: Seen) -> None:
         await self._settlement.failed(watched.held, watched.attempt, seen)
@@ -191,52 +234,77 @@ class Confirmation:
     async def _past_life(self, watched: _Watched) -> None:
         if await self._settlement.past_life(watched.held, watched.attempt):
             self._settled(watched)
+        else:
+            watched.proofs_failed += 1
+
+    @staticmethod
+    def _forget(where: dict[str, _Watched], watched: _Watched) -> None:
+        """Take one out, unless another handle on the same attempt stands in its place."""
+        if where.get(watched.attempt.signature) is watched:
+            del where[watched.attempt.signature]
 
     def _settled(self, watched: _Watched) -> None:
-        self._live.pop(watched.attempt.signature, None)
+        self._forget(self._live, watched)
         if watched.held.view.order.status is OrderStatus.FILLED and not watched.held.lost:
             self.follow(watched.held)
 
-    def _spawn(
-        self, watched: _Watched, work: Coroutine[object, object, None], *, busy: bool = True
-    ) -> None:
+    def _spawn(self, watched: _Watched, work: Callable[[], Awaitable[None]]) -> None:
+        """Run the work that settles an attempt; no other look at it starts meanwhile."""
+
+        async def settle() -> None:
+            try:
+                await work()
+            finally:
+                doublings = min(watched.proofs_failed, PROOF_DOUBLINGS_MAX)
+                watched.busy = False
+                watched.rest_until = self._clock.monotonic() + AGAIN_SECONDS * 2**doublings
+
+        watched.busy = True
+        self._start(watched, settle)
+
+    def _start(self, watched: _Watched, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Run work for one attempt; what goes wrong leaves it watched, to be looked at again."""
 
         async def run() -> None:
             try:
-                await work
+                await work()
             except Exception:  # noqa: BLE001 - a defect in one order's settling spares the others
                 _log.exception("a look settled nothing", order_id=watched.held.order_id)
-            finally:
-                if busy:
-                    watched.busy = False
-                    watched.rest_until = self._clock.monotonic() + AGAIN_SECONDS
 
-        watched.busy = watched.busy or busy
         task = asyncio.create_task(run())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Keep what is no ordinary error, such as a panic of native code: it ends the service."""
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._defect = task.exception()
+            self._wake.set()
 
     # ------------------------------------------------------------ pushes
 
     def _push_if_due(self, watched: _Watched) -> None:
-        """Push the bytes (again) unless cancelled, past the deadline, or without a lease."""
+        """Push the bytes (again) when it is time, and nobody else does."""
         now = self._clock.monotonic()
-        order = watched.held.view.order
-        may = (
-            not watched.held.cancel_requested
-            and self._clock.now_us() < order.deadline_us
-            and self._lease.held()
-            and (watched.pushing is None or watched.pushing.done())
-        )
-        if not may or now < watched.next_push_at:
+        if now < watched.next_push_at or not self._may_push(watched):
+            return
+        if watched.pushing is not None and not watched.pushing.done():
             return
         jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads pushes, guards nothing
         watched.next_push_at = now + self._rebroadcast_seconds * jitter
-        lane = self._lane(watched)
-        watched.pushing = asyncio.create_task(self._push(watched, lane))
-        self._tasks.add(watched.pushing)
-        watched.pushing.add_done_callback(self._tasks.discard)
+        watched.pushing = self._start(watched, lambda: self._push(watched))
+
+    def _may_push(self, watched: _Watched) -> bool:
+        """Tell whether bytes may leave: not after a cancellation or the deadline, not without a lease."""
+        held = watched.held
+        return (
+            not held.cancel_requested
+            and not held.lost
+            and self._clock.now_us() < held.view.order.deadline_us
+            and self._lease.held()
+        )
 
     def _lane(self, watched: _Watched) -> int:
         """Give the lane whose turn it is: each holds the bytes for its patience, the last for good."""
@@ -248,45 +316,50 @@ class Confirmation:
                 return number
         return len(lanes) - 1
 
-    async def _push(self, watched: _Watched, lane: int) -> None:
+    async def _push(self, watched: _Watched) -> None:
         """Push, then record how it went; the record of a push never decides anything."""
-        try:
-            submissions = await self._executor.push(watched.attempt, lane)
-            at_us = self._clock.now_us()
-            number = watched.attempt.number
-            await watched.held.record(
-                lambda view: [
-                    changes.submitted(current, submissions, at_us=at_us)
-                    for current in view.attempts
-                    if current.number == number and submissions
-                ]
-            )
-        except Exception:  # noqa: BLE001 - the attempt stays watched, recorded or not
-            _log.exception("a push was not recorded", order_id=watched.held.order_id)
+        submissions = await self._executor.push(
+            watched.attempt, self._lane(watched), lambda: self._may_push(watched)
+        )
+        at_us = self._clock.now_us()
+        number = watched.attempt.number
+        await watched.held.record(
+            lambda view: [
+                changes.submitted(current, submissions, at_us=at_us)
+                for current in view.attempts
+                if current.number == number and submissions
+            ]
+        )
 
     # ------------------------------------------------------------ fills and cancellations
 
     async def _look_at_fills(self) -> None:
-        due = [w for w in self._fills.values() if not w.busy]
+        now = self._clock.monotonic()
+        due = [w for w in self._fills.values() if not w.busy and w.rest_until <= now]
         heights = await self._chain.heights()
-        statuses = await self._statuses(due)
+        statuses = await self._statuses(due, heights)
         for watched in due:
-            status = statuses[watched.attempt.signature]
             if watched.held.lost:
-                self._fills.pop(watched.attempt.signature, None)
-            elif isinstance(status, Seen):
-                if status.commitment is Commitment.FINALIZED:
-                    self._spawn(watched, self._finalized(watched, status))
-            elif not isinstance(status, Unreachable) and _past(watched.attempt, heights):
-                self._spawn(watched, self._fill_absent(watched))
+                self._forget(self._fills, watched)
+            else:
+                self._judge_fill(watched, statuses[watched.attempt.signature], heights)
+
+    def _judge_fill(self, watched: _Watched, status: ChainStatus, heights: Heights | None) -> None:
+        if isinstance(status, Seen):
+            if status.commitment is Commitment.FINALIZED:
+                self._spawn(watched, lambda: self._finalized(watched, status))
+        elif isinstance(status, Absent) and self._past(watched.attempt, heights):
+            self._spawn(watched, lambda: self._fill_absent(watched))
 
     async def _finalized(self, watched: _Watched, seen: Seen) -> None:
         if await self._settlement.finalized(watched.held, watched.attempt, seen):
-            self._fills.pop(watched.attempt.signature, None)
+            self._forget(self._fills, watched)
 
     async def _fill_absent(self, watched: _Watched) -> None:
         if await self._settlement.fill_absent(watched.held, watched.attempt):
-            self._fills.pop(watched.attempt.signature, None)
+            self._forget(self._fills, watched)
+        else:
+            watched.proofs_failed += 1
 
     async def _look_for_cancels(self) -> None:
         unasked = {
@@ -301,7 +374,3 @@ class Confirmation:
             return
         for order_id, at_us in asked.items():
             unasked[order_id].cancel_requested = at_us is not None
-
-
-def _past(attempt: StoredAttempt, heights: Heights | None) -> bool:
-    return heights is not None and heights.block_height > attempt.last_valid_block_height

@@ -1,6 +1,7 @@
 """ExecutionEngine: the worker pool, and the tasks that keep it fed, alive and honest."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,6 +71,9 @@ class ExecutionEngine:
         self._drain_seconds = limits.drain_seconds
         self._queue: asyncio.Queue[Held] = asyncio.Queue()
         self._running: dict[str, Held] = {}
+        self._ending: dict[str, Held] = {}
+        self._claiming = asyncio.Lock()
+        self._unclear = False
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -90,7 +94,7 @@ class ExecutionEngine:
     async def start(self) -> None:
         """Take the lease, then start the workers and what feeds them."""
         self._manager.on_work = self._wake.set
-        self._manager.on_cancel = self._confirmation.cancel
+        self._manager.on_cancel = self._cancel
         await self._lease.beat()
         await self._manager.refresh_figures()
         start = self._supervisor.start
@@ -150,29 +154,53 @@ class ExecutionEngine:
             return
         if not self.can_execute():
             return
-        claims = await self._store.claim(free, self._clock.now_us())
-        for claimed in claims:
-            self._take(claimed)
-        if len(claims) == free:
+        now_us = self._clock.now_us()
+        if await self._claimed(lambda: self._store.claim(free, now_us), self._take) == free:
             self._wake.set()
+
+    async def _claimed(
+        self, ask: Callable[[], Awaitable[Sequence[Claimed]]], take: Callable[[Held], None]
+    ) -> int:
+        """Claim in single file, and take what was given; gives how many.
+
+        A claim whose answer was lost may have taken orders that nobody here knows of, nor anybody else
+        may take: such orders are freed before the next claim.
+        """
+        async with self._claiming:
+            if self._unclear:
+                await self._store.disown(self._known())
+            self._unclear = True
+            claims = await ask()
+            self._unclear = False
+            for claimed in claims:
+                take(Held(claimed, self._store, self._recorded))
+        return len(claims)
+
+    def _known(self) -> set[str]:
+        watched = {held.order_id for held in self._confirmation.held()}
+        return watched | self._running.keys() | self._ending.keys()
 
     def can_execute(self) -> bool:
         """Tell whether an order could be signed and pushed now; while not, orders stay queued."""
         return self._chain.ready() and self._executor.any_admits()
 
-    def _take(self, claimed: Claimed) -> Held:
-        order = claimed.view.order
-        held = Held(claimed, self._store, self._recorded)
+    def _take(self, held: Held) -> None:
+        order = held.view.order
         self._running[order.order_id] = held
         self._idle.clear()
         self._telemetry.workers_busy(self.busy)
-        if claimed.view.live_attempt is not None:
+        if held.live is not None:
             self._telemetry.recovered(order.status.value)
-        elif not claimed.view.attempts and order.tries == 0:
+        elif not held.view.attempts and order.tries == 0:
             waited_us = self._clock.now_us() - order.accepted_at_us
             self._telemetry.stage("queue", max(waited_us, 0) / US)
         self._queue.put_nowait(held)
-        return held
+
+    def _cancel(self, order_id: str) -> None:
+        """Push an order no more whose cancellation was requested, watched already or about to be."""
+        if order_id in self._running:
+            self._running[order_id].cancel_requested = True
+        self._confirmation.cancel(order_id)
 
     # ------------------------------------------------------------ working
 
@@ -182,7 +210,8 @@ class ExecutionEngine:
             try:
                 await self._drive(held)
             finally:
-                self._running.pop(held.order_id, None)
+                if self._running.get(held.order_id) is held:
+                    del self._running[held.order_id]
                 self._telemetry.workers_busy(self.busy)
                 if not self._running:
                     self._idle.set()
@@ -192,15 +221,15 @@ class ExecutionEngine:
         """Pass over an order until it needs its slot no longer."""
         while not held.settled.is_set():
             trouble = await self._pass(held)
-            if trouble is None:
-                continue
-            try:
-                await self._after(held, *trouble)
-            except IntakeError as error:
-                _log.warning(
-                    "the order waits for the store", order_id=held.order_id, why=error.what
-                )
-                await asyncio.sleep(STORAGE_RETRY_SECONDS)
+            while trouble is not None:
+                try:
+                    await self._after(held, *trouble)
+                    trouble = None
+                except IntakeError as error:  # no pass before it is known what is stored
+                    _log.warning(
+                        "the order waits for the store", order_id=held.order_id, why=error.what
+                    )
+                    await asyncio.sleep(STORAGE_RETRY_SECONDS)
 
     async def _pass(self, held: Held) -> tuple[ReasonCode, str] | None:
         """Advance an order and wait for it to settle; gives the trouble that cut the pass short."""
@@ -259,18 +288,29 @@ class ExecutionEngine:
     async def _end_overdue(self) -> None:
         """End orders whose deadline passed while they waited; this needs no slot."""
         now_us = self._clock.now_us()
-        for claimed in await self._store.claim(OVERDUE_BATCH, now_us, overdue_only=True):
-            await self._lifecycle.advance(Held(claimed, self._store, self._recorded))
+        await self._claimed(
+            lambda: self._store.claim(OVERDUE_BATCH, now_us, overdue_only=True),
+            lambda held: self._ending.update({held.order_id: held}),
+        )
+        try:
+            for order_id, held in list(self._ending.items()):
+                await self._lifecycle.advance(held)
+                del self._ending[order_id]
+        finally:
+            if self._ending:  # cut short: the rest is freed, to be claimed again
+                self._ending.clear()
+                self._unclear = True
 
     async def _adopt(self) -> None:
         """Take up what another run left in doubt or unfinalized; this needs no slot."""
-        for claimed in await self._store.adopt(ADOPT_BATCH):
-            held = Held(claimed, self._store, self._recorded)
-            self._telemetry.recovered(claimed.view.order.status.value)
-            if held.live is not None:
-                self._confirmation.watch(held)
-            else:
-                self._confirmation.follow(held)
+        await self._claimed(lambda: self._store.adopt(ADOPT_BATCH), self._watch)
+
+    def _watch(self, held: Held) -> None:
+        self._telemetry.recovered(held.view.order.status.value)
+        if held.live is not None:
+            self._confirmation.watch(held)
+        else:
+            self._confirmation.follow(held)
 
     async def _seal(self) -> None:
         while True:

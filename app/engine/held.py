@@ -92,4 +92,6 @@ class Held:
             self.settled.set()
         elif isinstance(result, Claimed):
             before, self.claimed = self.view, result
+            if result.view.order.cancel_requested_at_us is not None:
+                self.cancel_requested = True
             self._recorded(before, result.view)

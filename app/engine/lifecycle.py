@@ -96,6 +96,7 @@ class Lifecycle:
         if explained is not None:
             raise _trouble(explained)
         blockhash = await self._blockhash(order)
+        self._demand_lease()
         return plan, await self._timed("sign", self._trading.sign(draft, simulation, blockhash))
 
     async def _blockhash(self, order: Order) -> Blockhash:
@@ -106,11 +107,14 @@ class Lifecycle:
             raise _OutOfTimeError
         return blockhash
 
+    def _demand_lease(self) -> None:
+        if not self._lease.held():
+            raise TransientError(ReasonCode.STORAGE_UNAVAILABLE, "the lease is not renewed")
+
     async def _keep(self, held: Held, plan: LanePlan, signed: Signed) -> None:
         """STORE: the attempt is committed before its first byte may leave."""
         balances = await self._trading.balances(held.view.order.wallet)
-        if not self._lease.held():
-            raise TransientError(ReasonCode.STORAGE_UNAVAILABLE, "the lease is not renewed")
+        self._demand_lease()
         if self._clock.now_us() >= held.view.order.deadline_us:
             raise _OutOfTimeError
 

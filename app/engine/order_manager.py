@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -24,6 +25,9 @@ from app.engine.ports import (
 
 DEFAULT_ACCOUNT: Final = "default"
 CANCEL_BATCH: Final = 200
+CANCEL_SWEEPS_MAX: Final = 5
+"""Sweeps of a mass cancellation: orders posted meanwhile must not keep it going for ever."""
+UNFINISHED: Final = (OrderStatus.QUEUED, OrderStatus.EXECUTING, OrderStatus.SUBMITTED)
 POLL_SECONDS: Final = 0.5
 """How often a waiting reader looks itself, for changes made by another process."""
 
@@ -142,25 +146,39 @@ class OrderManager:
     async def cancel(self, account: str, order_id: str) -> tuple[CancelOutcome, Order | None]:
         """Cancel an order, or ask for it when an attempt is alive."""
         outcome, order = await self._store.cancel(account, order_id, self._clock.now_us())
-        if outcome is CancelOutcome.REQUESTED:
+        if outcome in (CancelOutcome.REQUESTED, CancelOutcome.CANCELED):
             self.on_cancel(order_id)
         self.changed()
         return outcome, order
 
     async def cancel_many(self, which: OrderFilter) -> Mapping[str, int]:
-        """Cancel all unfinished orders that a filter means; gives counts of canceled and requested."""
-        counts = {"canceled": 0, "requested": 0}
+        """Cancel all unfinished orders that a filter means; gives counts of canceled and requested.
+
+        An order may move on between two pages, so sweeps follow until one finds nothing more to do.
+        """
+        done: dict[str, CancelOutcome] = {}
+        for _ in range(CANCEL_SWEEPS_MAX):
+            before = len(done)
+            for status in UNFINISHED if which.status is None else (which.status,):
+                await self._cancel_all(replace(which, status=status), done)
+            if len(done) == before:
+                break
+        return {
+            outcome.value: sum(1 for one in done.values() if one is outcome)
+            for outcome in (CancelOutcome.CANCELED, CancelOutcome.REQUESTED)
+        }
+
+    async def _cancel_all(self, which: OrderFilter, done: dict[str, CancelOutcome]) -> None:
         before: tuple[int, str] | None = None
         while views := await self._store.orders(which, limit=CANCEL_BATCH, before=before):
             last = views[-1].order
             before = (last.accepted_at_us, last.order_id)
-            for view in views:
-                if view.order.status.final:
+            for order in (view.order for view in views):
+                if order.status.final or order.order_id in done:
                     continue
-                outcome, _ = await self.cancel(view.order.account, view.order.order_id)
+                outcome, _ = await self.cancel(order.account, order.order_id)
                 if outcome in (CancelOutcome.CANCELED, CancelOutcome.REQUESTED):
-                    counts[outcome.value] += 1
-        return counts
+                    done[order.order_id] = outcome
 
     # ------------------------------------------------------------ out
 

@@ -1,15 +1,13 @@
 """What the engine needs from the rest, as Protocols: the seams every plug-in and test stands on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from app.domain.attempt import Blockhash, LanePlan, Signed, StoredAttempt
-from app.domain.changes import Change
+from app.domain.attempt import Blockhash, Signed, StoredAttempt
 from app.domain.errors import ReasonCode
-from app.domain.events import Event
-from app.domain.order import Fill, NewOrder, Order, OrderStatus, OrderView
+from app.domain.order import Fill, Order, OrderStatus
 from app.domain.outcome import (
     ChainStatus,
     Heights,
@@ -20,6 +18,49 @@ from app.domain.outcome import (
     Unreachable,
 )
 from app.domain.quote import Limit, Quote
+from app.engine.store_port import (
+    Accepted,
+    Balances,
+    CancelOutcome,
+    Claimed,
+    IntakeRefusal,
+    LostLease,
+    OrderFilter,
+    QueueFigures,
+    Shortage,
+    StatisticsRow,
+    Store,
+)
+
+__all__ = [
+    "Accepted",
+    "Account",
+    "Balances",
+    "CancelOutcome",
+    "Chain",
+    "Claimed",
+    "Clock",
+    "Draft",
+    "Executor",
+    "Explained",
+    "IntakeRefusal",
+    "LandedTransaction",
+    "LostLease",
+    "OrderFilter",
+    "Ports",
+    "Privacy",
+    "QueueFigures",
+    "Quoted",
+    "Shortage",
+    "Signer",
+    "Simulation",
+    "Snapshot",
+    "StatisticsRow",
+    "Store",
+    "Telemetry",
+    "TipNeeds",
+    "Trading",
+]
 
 # ---------------------------------------------------------------- submission methods
 
@@ -47,29 +88,23 @@ class Executor(Protocol):
     @property
     def name(self) -> str:
         """The method's name, as in `methods` of a signal."""
-        ...
 
     @property
     def privacy(self) -> Privacy:
         """Whether the method keeps the bytes private."""
-        ...
 
     @property
     def needs(self) -> TipNeeds:
         """What the transaction must carry for this method."""
-        ...
 
     def admits(self) -> bool:
         """Tell whether a push would be admitted now (breaker, limiter), without taking a place."""
-        ...
 
     def state(self) -> Mapping[str, object]:
         """Give the method's state for `/status`: `name`, `breaker` and what else it knows."""
-        ...
 
     async def submit(self, attempt: StoredAttempt, deadline: float) -> Reply:
         """Push the bytes once; answers before `deadline` (event-loop time). Raises only CancelledError."""
-        ...
 
 
 # ---------------------------------------------------------------- the chain
@@ -123,7 +158,6 @@ class Chain(Protocol):
 
     def ready(self) -> bool:
         """Tell whether the chain was read recently enough to sign anything."""
-        ...
 
     async def blockhash(self, life_seconds: float) -> Blockhash | None:
         """Give the recent blockhash whose remaining life is nearest at or above `life_seconds`.
@@ -131,35 +165,32 @@ class Chain(Protocol):
         The newest when none lives that long; None when the wanted life is under the least that is
         worth signing for (20 blocks).
         """
-        ...
 
     async def accounts(self, addresses: Sequence[str]) -> Snapshot:
         """Read accounts together at `confirmed`."""
-        ...
 
     async def simulate(self, raw: bytes, slot_min: int) -> Simulation:
         """Run a transaction with zeroed signatures on the node, without sending anything executable."""
-        ...
 
     async def heights(self) -> Heights | None:
         """Give the last known finalized slot and height, None while unreadable; never raises."""
-        ...
 
-    async def statuses(self, signatures: Sequence[str]) -> Mapping[str, ChainStatus]:
-        """Ask for recent statuses, in batches; what could not be asked is Unreachable; never raises."""
-        ...
+    async def statuses(
+        self, signatures: Sequence[str], *, history: bool = False
+    ) -> Mapping[str, ChainStatus]:
+        """Ask for statuses, in batches; what could not be asked is Unreachable; never raises.
+
+        Without `history` a node looks only at what landed in the last minutes.
+        """
 
     async def transaction(self, signature: str) -> LandedTransaction | Unreachable | None:
         """Read a transaction back at `confirmed`; None when the node does not have it; never raises."""
-        ...
 
     async def prove_dead(self, attempt: StoredAttempt) -> Proof | NotProved:
         """Try to prove that the attempt can never land; never raises."""
-        ...
 
     async def landing_notice(self, signature: str) -> None:
         """Ask to be woken when the signature is seen; an accelerator only; never raises."""
-        ...
 
 
 # ---------------------------------------------------------------- trading: order -> signed transaction
@@ -183,15 +214,6 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Balances:
-    """What a wallet holds at `slot`: lamports, and base units by mint of what it trades."""
-
-    slot: int
-    lamports: int
-    tokens: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Explained:
     """A failed transaction in words: whether a new quote may help, and under which code the order ends."""
 
@@ -206,11 +228,9 @@ class Signer(Protocol):
     @property
     def address(self) -> str:
         """The wallet's address, base58."""
-        ...
 
     async def sign(self, message: bytes) -> bytes:
         """Sign the message: 64 bytes. Raises TransientError when the key cannot be reached."""
-        ...
 
 
 class Trading(Protocol):
@@ -218,227 +238,26 @@ class Trading(Protocol):
 
     async def quote(self, order: Order) -> Quoted:
         """Quote an order on the state read in this slot, and bound it."""
-        ...
 
     async def balances(self, wallet: str) -> Balances:
         """Give the wallet's balances as read in this slot."""
-        ...
 
     async def draft(
         self, order: Order, number: int, quoted: Quoted, needs: Sequence[TipNeeds]
     ) -> Draft:
         """Build attempt `number` of the order, unsigned and with the largest compute limit."""
-        ...
 
     def check(self, draft: Draft, simulation: Simulation) -> Explained | None:
         """Judge a simulation: None when it did what was quoted, within the bound."""
-        ...
 
     async def sign(self, draft: Draft, simulation: Simulation, blockhash: Blockhash) -> Signed:
         """Set the compute limit from the simulation and sign with the order's wallet."""
-        ...
 
     def explain(self, error: object, logs: Sequence[str]) -> Explained:
         """Decode a failure: the raw `err` value and the log lines."""
-        ...
 
     def fill(self, order: Order, attempt: StoredAttempt, landed: LandedTransaction) -> Fill:
         """Read from a landed transaction what it traded and what it cost."""
-        ...
-
-
-# ---------------------------------------------------------------- the store
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The order is committed; `replayed` when it is the one an earlier request made."""
-
-    order: Order
-    replayed: bool
-
-
-class IntakeRefusal(StrEnum):
-    """Why the store did not take an order in."""
-
-    MISMATCH = "mismatch"
-    CONFLICT = "conflict"
-    FULL = "full"
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """An order that this process holds; every write through it must match its version."""
-
-    view: OrderView
-
-
-@dataclass(frozen=True, slots=True)
-class LostLease:
-    """The write matched no row: another process, or a cancellation, was first. Nothing was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """The wallet cannot bear the attempt; `passing` when only live attempts' reservations stand in the way."""
-
-    what: str
-    passing: bool
-
-
-class CancelOutcome(StrEnum):
-    """What a cancellation did."""
-
-    CANCELED = "canceled"
-    REQUESTED = "requested"
-    FINAL = "final"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class QueueFigures:
-    """Counts and ages: pending = queued; active = executing and submitted; completed = final."""
-
-    pending: int
-    active: int
-    completed: int
-    in_doubt: int
-    by_status: Mapping[OrderStatus, int]
-    oldest_queued_us: int | None
-    oldest_in_doubt_us: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderFilter:
-    """Which orders a list, a statistic or a mass cancellation means; None: any."""
-
-    account: str
-    status: OrderStatus | None = None
-    market: str | None = None
-    action: str | None = None
-    strategy: str | None = None
-    client_order_id: str | None = None
-    from_us: int | None = None
-    to_us: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StatisticsRow:
-    """Final figures of one group of orders; volumes and fees in base units and lamports.
-
-    `key` is (status, market, action, strategy, method, reason).
-    """
-
-    status: OrderStatus
-    market: str
-    action: str
-    strategy: str | None
-    method: str | None
-    reason: str | None
-    orders: int
-    base_amount: int
-    quote_amount: int
-    network_fees: int
-    priority_fees: int
-    tips: int
-    seconds_total_us: int
-
-
-class Store(Protocol):
-    """Orders, attempts and events, durable. Each call is one unit of work.
-
-    Raises IntakeError(DATABASE_BUSY or STORAGE_UNAVAILABLE) when the database cannot serve it now.
-    """
-
-    async def accept(
-        self, new: NewOrder, *, full: bool, rejection: tuple[str, str] | None = None
-    ) -> Accepted | IntakeRefusal:
-        """Commit a new order, or find the one that its keys name. `rejection` = (reason code, reason)."""
-        ...
-
-    async def cancel(
-        self, account: str, order_id: str, at_us: int
-    ) -> tuple[CancelOutcome, Order | None]:
-        """Cancel an order without a live attempt, else note the request; a final order is left alone."""
-        ...
-
-    async def claim(
-        self, limit: int, at_us: int, *, overdue_only: bool = False
-    ) -> Sequence[Claimed]:
-        """Take up to `limit` free orders that are due: live attempts first, then priority, then age.
-
-        `overdue_only`: only queued or executing orders past their deadline, due or not, to be ended.
-        """
-        ...
-
-    async def adopt(self, limit: int) -> Sequence[Claimed]:
-        """Take free orders that need watching but no slot: in doubt, or filled and not finalized."""
-        ...
-
-    async def store_attempt(
-        self,
-        claimed: Claimed,
-        signed: Signed,
-        plan: LanePlan,
-        *,
-        balances: Balances,
-        reserve_lamports: int,
-        at_us: int,
-    ) -> Claimed | LostLease | Shortage:
-        """Commit a signed attempt and move its order to submitted; its bytes may be pushed only after."""
-        ...
-
-    async def record(self, claimed: Claimed, *changes: Change) -> Claimed | LostLease:
-        """Commit changes of a held order with their events.
-
-        The lease ends with the write (the order names no process any more) when the order is then
-        queued, or final with nothing left to watch: any final state but `filled` without `finalized_at`.
-        """
-        ...
-
-    async def reload(self, claimed: Claimed) -> Claimed | LostLease:
-        """Read a held order again, after an error or a cancellation left open whether a write committed."""
-        ...
-
-    async def release(self, claimed: Claimed) -> None:
-        """Give an order back, unchanged, for any process to claim; a lost lease is fine."""
-        ...
-
-    async def heartbeat(self) -> bool:
-        """Renew this process's lease by the database's clock; False when the lease was lost."""
-        ...
-
-    async def view(self, account: str, order_id: str) -> OrderView | None:
-        """Read an order with its attempts."""
-        ...
-
-    async def refresh(self, order_ids: Sequence[str]) -> Mapping[str, int | None]:
-        """Give `cancel_requested_at_us` of held orders."""
-        ...
-
-    async def orders(
-        self, which: OrderFilter, *, limit: int, before: tuple[int, str] | None
-    ) -> Sequence[OrderView]:
-        """List orders, newest first, before a cursor (accepted_at_us, order_id)."""
-        ...
-
-    async def statistics(self, which: OrderFilter) -> Sequence[StatisticsRow]:
-        """Group orders and add up their figures."""
-        ...
-
-    async def events(
-        self, *, account: str, order_id: str | None, after: int, limit: int
-    ) -> Sequence[Event]:
-        """Read sealed events after a position, oldest first."""
-        ...
-
-    async def seal(self, limit: int) -> int:
-        """Give committed events their positions and hashes; returns how many."""
-        ...
-
-    async def figures(self) -> QueueFigures:
-        """Count the queue."""
-        ...
 
 
 # ---------------------------------------------------------------- time, chance and observation
@@ -449,11 +268,9 @@ class Clock(Protocol):
 
     def now_us(self) -> int:
         """UTC microseconds."""
-        ...
 
     def monotonic(self) -> float:
         """Seconds that only grow, as the event loop counts them."""
-        ...
 
 
 class Telemetry(Protocol):
@@ -461,39 +278,30 @@ class Telemetry(Protocol):
 
     def signal(self, result: str, reason: str) -> None:
         """A signal was accepted, replayed, rejected or refused."""
-        ...
 
     def order_ended(self, status: OrderStatus, reason: str) -> None:
         """An order reached a final state."""
-        ...
 
     def stage(self, stage: str, seconds: float) -> None:
         """A stage of the flow took this long."""
-        ...
 
     def submission(self, method: str, reply: Reply, seconds: float) -> None:
         """Bytes were pushed through a method."""
-        ...
 
     def landing(self, method: str, result: str, slots: int | None) -> None:
         """An attempt landed (`filled`, `failed`), credited to a method, so many slots after its push."""
-        ...
 
     def fees(self, method: str, kind: str, lamports: int) -> None:
         """A landed transaction paid this much."""
-        ...
 
     def resigned(self, reason: str) -> None:
         """Another attempt of an order was signed."""
-        ...
 
     def recovered(self, to: str) -> None:
         """An order left by another run was taken up again."""
-        ...
 
     def workers_busy(self, busy: int) -> None:
         """So many slots are taken."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from app.domain.changes import Change
 from app.domain.order import Fill, OrderView
 from app.domain.outcome import NotProved, Proof, Seen, Unreachable
 from app.domain.retry import RetryPolicy
+from app.domain.signal import US
 from app.engine.aftermath import after_death
 from app.engine.held import Held
 from app.engine.ports import Explained, LandedTransaction, Ports
@@ -39,10 +40,9 @@ class Settlement:
 
         The status alone is no proof of success: its error is read from the processed bank.
         """
-        landed = await self._chain.transaction(attempt.signature)
-        if landed is None or isinstance(landed, Unreachable) or landed.error is not None:
+        fill = await self._read_fill(held, attempt)
+        if fill is None:
             return False
-        fill = self._trading.fill(held.view.order, attempt, landed)
         at_us = self._clock.now_us()
 
         def make(view: OrderView) -> Sequence[Change]:
@@ -51,8 +51,19 @@ class Settlement:
 
         if await held.record(make):
             self._count_landing(held, attempt.number, "filled", fill)
+            self._telemetry.stage("land", (at_us - attempt.signed_at_us) / US)
         held.settled.set()
         return True
+
+    async def _read_fill(self, held: Held, attempt: StoredAttempt) -> Fill | None:
+        landed = await self._chain.transaction(attempt.signature)
+        if landed is None or isinstance(landed, Unreachable) or landed.error is not None:
+            return None
+        try:
+            return self._trading.fill(held.view.order, attempt, landed)
+        except Exception:  # noqa: BLE001 - it landed: a fill that cannot be read is never a failure
+            _log.exception("a fill could not be read", order_id=held.order_id)
+            return None
 
     def _count_landing(self, held: Held, number: int, result: str, fill: Fill) -> None:
         attempt = _attempt(held.view, number)
@@ -63,7 +74,10 @@ class Settlement:
         self._telemetry.fees(method, "tip", fill.tip)
 
     async def landed_failed(self, held: Held, attempt: StoredAttempt, seen: Seen) -> None:
-        """Note a failure that is not final yet: the attempt stays live, the order shows it."""
+        """Note a failure that is not final yet: the attempt stays live, the order shows it.
+
+        It has landed, so it needs no slot; a fork may undo it, so it is watched on.
+        """
         at_us = self._clock.now_us()
 
         def make(view: OrderView) -> Sequence[Change]:
@@ -72,11 +86,13 @@ class Settlement:
             return [changes.landed_failed(attempt, slot=seen.slot, at_us=at_us)]
 
         await held.record(make)
+        held.settled.set()
 
     async def failed(self, held: Held, attempt: StoredAttempt, seen: Seen) -> None:
         """Record a failure in a finalized block: the attempt is dead."""
         landed = await self._chain.transaction(attempt.signature)
         explained = self._explain(seen, landed)
+        await self._learn_of_cancel(held)
         at_us = self._clock.now_us()
 
         def make(view: OrderView) -> Sequence[Change]:
@@ -85,7 +101,7 @@ class Settlement:
             return [dead, self._after(view, dead, explained, at_us)]
 
         if await held.record(make):
-            method = attempt.landing_method or NO_METHOD
+            method = _attempt(held.view, attempt.number).landing_method or NO_METHOD
             slots = seen.slot - attempt.signed.blockhash.slot
             self._telemetry.landing(method, "failed", slots)
             if isinstance(landed, LandedTransaction):
@@ -100,8 +116,9 @@ class Settlement:
         """Prove the attempt dead, or put the order in doubt and give its slot back."""
         proof = await self._chain.prove_dead(attempt)
         if isinstance(proof, NotProved):
-            await self._doubt(held, attempt, proof.reason)
+            await self.doubt(held, attempt, proof.reason)
             return False
+        await self._learn_of_cancel(held)
         at_us = self._clock.now_us()
 
         def make(view: OrderView) -> Sequence[Change]:
@@ -113,7 +130,12 @@ class Settlement:
         held.settled.set()
         return True
 
-    async def _doubt(self, held: Held, attempt: StoredAttempt, why: str) -> None:
+    async def _learn_of_cancel(self, held: Held) -> None:
+        """Read the order again before its attempt is buried: a cancellation may wait for just this."""
+        await held.reload()
+
+    async def doubt(self, held: Held, attempt: StoredAttempt, why: str) -> None:
+        """Put the order in doubt, once, and give its slot back."""
         at_us = self._clock.now_us()
 
         def make(view: OrderView) -> Sequence[Change]:

@@ -1,7 +1,7 @@
 """Pushes the bytes of stored attempts: the lane plan, and the fallback from method to method."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from app.domain.attempt import Lane, LanePlan, StoredAttempt, Submission
@@ -61,16 +61,21 @@ class TransactionExecutor:
         """Give each method's state, in the configured order."""
         return [executor.state() for executor in self._executors.values()]
 
-    async def push(self, attempt: StoredAttempt, first_lane: int) -> tuple[Submission, ...]:
+    async def push(
+        self, attempt: StoredAttempt, first_lane: int, may: Callable[[], bool]
+    ) -> tuple[Submission, ...]:
         """Push the bytes lane by lane from `first_lane` until one may have them for good.
 
-        A method that is no longer configured is passed over: the bytes stay as they are.
+        `may` is asked before every push: a lane takes its time, and leave may end meanwhile. A method
+        that is no longer configured is passed over: the bytes stay as they are.
         """
         submissions: list[Submission] = []
         for lane in attempt.plan.lanes[first_lane:]:
             executor = self._executors.get(lane.method)
             if executor is None:
                 continue
+            if not may():
+                break
             submission = await self._submit(executor, attempt)
             submissions.append(submission)
             if submission.outcome not in MOVES_ON:
@@ -82,6 +87,7 @@ class TransactionExecutor:
         reply = await self._bounded(executor, attempt, started + self._push_seconds)
         seconds = self._clock.monotonic() - started
         self._telemetry.submission(executor.name, reply, seconds)
+        self._telemetry.stage("submit", seconds)
         return Submission(
             method=executor.name,
             outcome=reply.outcome,

@@ -8,6 +8,7 @@ import re
 from typing import Final
 
 from app.domain.outcome import Reply, ReplyOutcome
+from app.executors.gate import Verdict
 from app.solana.json_rpc import Answer, Garbled, NeverSent, NoReply, Result, RpcError
 
 _RATE: Final = re.compile(
@@ -24,6 +25,8 @@ _STALE: Final = re.compile(
 )
 _TIP: Final = re.compile(r"tip account|tip PDAs|must tip|minimum tip|tip too low", re.IGNORECASE)
 
+_INVALID: Final = re.compile(r"too many account locks|precompile verification", re.IGNORECASE)
+
 _HTTP_RATE: Final = 429
 _HTTP_AUTH: Final = frozenset({401, 403, 404})
 _HTTP_INVALID: Final = frozenset({400, 413, 422})
@@ -37,7 +40,7 @@ _BEHIND: Final = -32005
 _MIN_CONTEXT_SLOT: Final = -32016
 
 NEUTRAL_REASONS: Final = frozenset(
-    {"tip", "invalid", "preflight", "signature", "blockhash", "method_missing"}
+    {"tip", "invalid", "preflight", "signature", "blockhash", "method_missing", "no_time"}
 )
 """Reasons that say nothing about a method's health: the fault is ours or the chain's."""
 
@@ -93,12 +96,17 @@ def _by_code(error: RpcError, chain_error: object, text: str) -> Reply:
         return _rejected("node_behind")
     if error.code == _MIN_CONTEXT_SLOT:
         return _rejected("min_context_slot")
-    invalid = error.code in _CODE_INVALID or (error.code is None and error.http in _HTTP_INVALID)
+    by_text = _INVALID.search(text) is not None
+    invalid = (
+        by_text
+        or error.code in _CODE_INVALID
+        or (error.code is None and error.http in _HTTP_INVALID)
+    )
     return _rejected("invalid") if invalid else _unknown("server_error")
 
 
-def blames_method(reply: Reply) -> bool:
-    """Tell whether a reply counts against the method's breaker."""
+def health(reply: Reply) -> Verdict:
+    """Say what a reply tells about its method, for the breaker."""
     if reply.outcome in (ReplyOutcome.ACCEPTED, ReplyOutcome.ALREADY):
-        return False
-    return reply.reason not in NEUTRAL_REASONS
+        return Verdict.OK
+    return Verdict.NEUTRAL if reply.reason in NEUTRAL_REASONS else Verdict.FAIL

@@ -8,7 +8,7 @@ from app.domain.attempt import StoredAttempt
 from app.domain.outcome import Reply, ReplyOutcome
 from app.engine.ports import Privacy, TipNeeds
 from app.executors.gate import Gate, Verdict
-from app.executors.replies import blames_method, classify_send
+from app.executors.replies import classify_send, health
 from app.solana.json_rpc import JsonRpcClient
 
 
@@ -46,19 +46,22 @@ class RpcExecutor:
         verdict = Verdict.NEUTRAL
         try:
             reply = await self._push(attempt, deadline)
-            verdict = Verdict.FAIL if blames_method(reply) else Verdict.OK
+            verdict = health(reply)
             return reply
         finally:
             self._gate.record(ticket, verdict)
 
     async def _push(self, attempt: StoredAttempt, deadline: float) -> Reply:
-        """Try node after node while nothing has reached anybody for sure."""
+        """Try node after node while nobody can have the bytes; what one node refused was not unsent."""
         reply = Reply(ReplyOutcome.NOT_SENT, "no_time")
         for client in self._clients:
             seconds = deadline - asyncio.get_running_loop().time()
             if seconds <= 0:
                 break
-            reply = await _send(client, attempt, seconds)
+            last = await _send(client, attempt, seconds)
+            refused = reply.outcome is ReplyOutcome.REJECTED
+            if not (refused and last.outcome is ReplyOutcome.NOT_SENT):
+                reply = last
             if reply.outcome not in (ReplyOutcome.NOT_SENT, ReplyOutcome.REJECTED):
                 break
         return reply

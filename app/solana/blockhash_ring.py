@@ -38,8 +38,12 @@ class BlockhashRing:
         ):
             return
         if newest is not None and blockhash.blockhash == newest.blockhash:
-            self._entries[-1] = _Entry(newest, self._entries[-1].read_at)
             return
+        if (
+            newest is not None
+            and blockhash.last_valid_block_height == newest.last_valid_block_height
+        ):
+            self._entries.pop()  # another block of this height: a fork undid the one before
         self._entries.append(_Entry(blockhash, now))
         height = blockhash.last_valid_block_height - LIFE_BLOCKS
         while self._entries[0].blockhash.last_valid_block_height <= height + LIFE_BLOCKS_MIN:

@@ -147,19 +147,22 @@ class RpcChain:
         params = [base64.b64encode(raw).decode(), options]
         return await self._read("simulateTransaction", params, decode.simulation)
 
-    async def statuses(self, signatures: Sequence[str]) -> Mapping[str, ChainStatus]:
+    async def statuses(
+        self, signatures: Sequence[str], *, history: bool = False
+    ) -> Mapping[str, ChainStatus]:
         """See the port."""
         batches = [
             signatures[start : start + STATUSES_MAX]
             for start in range(0, len(signatures), STATUSES_MAX)
         ]
-        found = await asyncio.gather(*(self._statuses(batch) for batch in batches))
+        found = await asyncio.gather(*(self._statuses(batch, history=history) for batch in batches))
         return {signature: status for batch in found for signature, status in batch.items()}
 
-    async def _statuses(self, batch: Sequence[str]) -> dict[str, ChainStatus]:
+    async def _statuses(self, batch: Sequence[str], *, history: bool) -> dict[str, ChainStatus]:
+        params = [list(batch), {"searchTransactionHistory": history}]
         try:
             statuses = await self._read(
-                "getSignatureStatuses", [list(batch)], lambda r: decode.statuses(r, len(batch))
+                "getSignatureStatuses", params, lambda r: decode.statuses(r, len(batch))
             )
         except TransientError as error:
             return dict.fromkeys(batch, Unreachable(error.what))
@@ -197,7 +200,8 @@ class RpcChain:
                     absent_on=endpoints,
                 )
             return NotProved("an endpoint has the transaction")
-        if len(evidence) >= self._proof_endpoints:
+        # a node that is named twice is one witness
+        if len({each.endpoint for each in evidence}) >= self._proof_endpoints:
             return Proof(evidence)
         reasons = [answer.reason for answer in answers if isinstance(answer, NotProved)]
         return NotProved("; ".join(reasons) or "too few endpoints")

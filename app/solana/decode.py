@@ -95,6 +95,8 @@ def snapshot(result: object, addresses: list[str]) -> Snapshot:
 
 def _account(value: Mapping[str, object]) -> Account:
     data = sequence(value.get("data"))
+    if not data:
+        raise ValueError("an account without data")
     raw = base64.b64decode(text(data[0]), validate=True)
     return Account(integer(value.get("lamports")), text(value.get("owner")), raw)
 
@@ -120,10 +122,14 @@ def transaction(result: object, signature: str) -> LandedTransaction:
     document = mapping(result)
     meta = mapping(document.get("meta"))
     message = mapping(mapping(document.get("transaction")).get("message"))
+    before = [integer(n) for n in sequence(meta.get("preBalances"))]
+    after = [integer(n) for n in sequence(meta.get("postBalances"))]
     keys = [text(key) for key in sequence(message.get("accountKeys"))]
     loaded = mapping(meta.get("loadedAddresses") or {})
     for side in ("writable", "readonly"):
         keys += [text(key) for key in sequence(loaded.get(side) or [])]
+    if not len(keys) == len(before) == len(after):
+        raise ValueError("not as many balances as accounts")
     return LandedTransaction(
         signature=signature,
         slot=integer(document.get("slot")),
@@ -131,8 +137,8 @@ def transaction(result: object, signature: str) -> LandedTransaction:
         fee_lamports=integer(meta.get("fee")),
         logs=_logs(meta.get("logMessages")),
         account_keys=tuple(keys),
-        lamports_before=tuple(integer(n) for n in sequence(meta.get("preBalances"))),
-        lamports_after=tuple(integer(n) for n in sequence(meta.get("postBalances"))),
+        lamports_before=tuple(before),
+        lamports_after=tuple(after),
         tokens_before=_tokens(meta.get("preTokenBalances")),
         tokens_after=_tokens(meta.get("postTokenBalances")),
     )
@@ -141,6 +147,8 @@ def transaction(result: object, signature: str) -> LandedTransaction:
 def _tokens(value: object) -> dict[int, int]:
     rows = [mapping(row) for row in sequence(value or [])]
     return {
-        integer(row.get("accountIndex")): int(text(mapping(row.get("uiTokenAmount")).get("amount")))
+        integer(row.get("accountIndex")): integer(
+            int(text(mapping(row.get("uiTokenAmount")).get("amount")))
+        )
         for row in rows
     }

@@ -39,7 +39,9 @@ class LandingNotices:
         """Stay connected until cancelled."""
         while True:
             try:
-                async with connect(self._url, max_size=2**20, open_timeout=5) as connection:
+                async with connect(
+                    self._url, max_size=2**20, open_timeout=5, proxy=None
+                ) as connection:
                     await self._serve(connection)
             except (
                 OSError,
@@ -85,5 +87,5 @@ class LandingNotices:
             else:
                 number = document["params"]["subscription"]
                 self.on_notice(self._subscriptions.pop(number))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             _log.debug("a websocket message was not understood")

@@ -78,7 +78,9 @@ class LiteChain:
             raw_error(result), tuple(meta.logs()), meta.compute_units_consumed(), self.slot
         )
 
-    async def statuses(self, signatures: Sequence[str]) -> Mapping[str, ChainStatus]:
+    async def statuses(
+        self, signatures: Sequence[str], *, history: bool = False
+    ) -> Mapping[str, ChainStatus]:
         return {each: Unreachable("not asked") for each in signatures}
 
     async def heights(self) -> Heights | None:
