@@ -28,6 +28,29 @@ _REPLAYED = {
     }
 }
 
+_SIGNALS = {
+    "sell": {
+        "summary": "Sell 0.01 SOL, for no less than 180 USDC a SOL less the slippage",
+        "value": {
+            "action": "SELL",
+            "market": "SOL-USDC",
+            "size": 0.01,
+            "price": 180.0,
+            "confidence": 0.8,
+        },
+    },
+    "buy": {
+        "summary": "Spend 5 USDC on SOL within 10 seconds, once",
+        "value": {
+            "action": "BUY",
+            "market": "SOL-USDC",
+            "quote_size": "5",
+            "valid_for": 10,
+            "strategy": "trend",
+        },
+    },
+}
+
 
 def responses() -> Schema:
     """Give the problem answers by status."""
@@ -115,8 +138,11 @@ def _post_signal() -> Schema:
         },
         problems=(400, 409, 413, 415, 422, 500, 503),
     )
-    body = {"required": True, "content": {"application/json": {"schema": ref("Signal")}}}
-    return {**operation, "requestBody": body}
+    content = {"schema": ref("Signal"), "examples": _SIGNALS}
+    return {
+        **operation,
+        "requestBody": {"required": True, "content": {"application/json": content}},
+    }
 
 
 def _filters(markets: Sequence[str] | None) -> list[Schema]:
