@@ -79,7 +79,7 @@ class NewOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """An order as stored. Times are UTC microseconds, amounts base units."""
+    """An order as stored: times in UTC microseconds, amounts in base units."""
 
     order_id: str
     account: str

@@ -20,7 +20,7 @@ SLIPPAGE_PLACES = 2
 
 @dataclass(frozen=True, slots=True)
 class SwapIntent:
-    """What is swapped: which side is fixed. Amounts in base units of their token."""
+    """What is swapped: the direction, the fixed side, and its amount in base units."""
 
     base_to_quote: bool
     exact_in: bool

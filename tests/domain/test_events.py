@@ -16,10 +16,11 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-DATA = st.dictionaries(st.text(), JSON, max_size=3)
+SMALL = st.text(max_size=3)
+DATA = st.dictionaries(SMALL, st.none() | st.integers() | SMALL, max_size=2)
 EVENTS = st.builds(
     Event,
-    order_id=st.text(),
+    order_id=SMALL,
     seq=st.integers(1, 100),
     at_us=st.integers(0, 2**62),
     kind=st.sampled_from(EventKind),
@@ -36,7 +37,7 @@ def seal(events: list[Event], previous: str = GENESIS_HASH, first: int = 1) -> l
     return sealed
 
 
-CHAINS = st.lists(EVENTS, min_size=1, max_size=6).map(seal)
+CHAINS = st.lists(EVENTS, min_size=1, max_size=4).map(seal)
 
 
 @given(CHAINS)
@@ -75,8 +76,7 @@ def test_a_changed_event_is_found(edit: Edit, chain: list[Event], data: st.DataO
     """Whichever field of whichever event is another than it was, its place is named."""
     index = data.draw(st.integers(0, len(chain) - 1))
     changed = edit(chain[index], data)
-    # Python's True == 1 is two texts in JSON: what counts is what is written.
-    assume(repr(changed) != repr(chain[index]) and changed != chain[index])
+    assume(changed != chain[index])
     found = verify_chain([*chain[:index], changed, *chain[index + 1 :]])
     assert found == (changed.position or 0)
 
@@ -131,8 +131,9 @@ def test_the_hash_is_published_and_can_be_recomputed() -> None:
     assert chain_hash(GENESIS_HASH, 1, digest) == chained
 
 
-@given(EVENTS)
-def test_an_event_read_back_has_the_same_digest(event: Event) -> None:
+@given(EVENTS, st.dictionaries(st.text(), JSON, max_size=3))
+def test_an_event_read_back_has_the_same_digest(event: Event, data: dict[str, object]) -> None:
     """Data that went through a database's JSON text hashes alike, lone surrogates too."""
+    event = replace(event, data=data)
     again = replace(event, data=json.loads(json.dumps(dict(event.data))))
     assert again.digest() == event.digest()
