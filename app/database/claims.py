@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Row,
+    Select,
     and_,
     bindparam,
     case,
     delete,
     insert,
+    literal_column,
     or_,
     select,
     update,
@@ -20,7 +23,7 @@ from sqlalchemy import (
 
 from app.database.expressions import NowUs, constant
 from app.database.reading import views_of
-from app.database.tables import ORDERS, PROCESSES
+from app.database.tables import ACTIVE, ORDERS, PROCESSES
 from app.database.trail import Note, append
 from app.domain.events import EventKind
 from app.domain.order import OrderStatus
@@ -80,10 +83,7 @@ def heartbeat(conn: Connection, holder: Holder) -> bool:
 
 
 def _abandoned() -> ColumnElement[bool]:
-    """No process holds the order, or one that is gone. One's own orders are never free.
-
-    Two ranges instead of <>: an index serves them.
-    """
+    """No process holds the order, or one that is gone. One's own orders are never free."""
     alive = (
         select(PROCESSES.c.process_id)
         .where(
@@ -96,8 +96,7 @@ def _abandoned() -> ColumnElement[bool]:
     me = bindparam(_ME, type_=ORDERS.c.process.type)
     return or_(
         ORDERS.c.process.is_(None),
-        and_(ORDERS.c.process < me, ~alive),
-        and_(ORDERS.c.process > me, ~alive),
+        and_(ORDERS.c.process != me, ~alive),
     )
 
 
@@ -108,39 +107,33 @@ _KEYS = select(
     ORDERS.c.status,
     ORDERS.c.process,
 )
-_BY_AGE = (ORDERS.c.queue_rank, ORDERS.c.accepted_at_us, ORDERS.c.order_id)
+_BY_RANK = (ORDERS.c.queue_rank, ORDERS.c.accepted_at_us, ORDERS.c.order_id)
+# SQLite uses a partial index only where its very condition is written out.
+_ACTIVE: ColumnElement[bool] = literal_column(ACTIVE)
+_PAST = ORDERS.c.deadline_us <= bindparam("at")
 
 
-def _candidates(*conditions: ColumnElement[bool]) -> Any:  # noqa: ANN401 - a Select of these columns
-    return (
-        _KEYS.where(*conditions)
-        .order_by(*_BY_AGE)
-        .limit(bindparam("limit"))
-        .with_for_update(skip_locked=True)
-    )
+def _is(status: OrderStatus) -> ColumnElement[bool]:
+    return ORDERS.c.status == constant(status)
+
+
+def _candidates(
+    *conditions: ColumnElement[bool], by: Sequence[Column[Any]] = _BY_RANK
+) -> Select[Any]:
+    """Build a query for free orders; rows that another process is taking are passed over."""
+    chosen = _KEYS.where(*conditions).order_by(*by).limit(bindparam("limit"))
+    return chosen.with_for_update(skip_locked=True)
 
 
 _SUBMITTED = _candidates(
-    ORDERS.c.status == constant(OrderStatus.SUBMITTED),
-    ORDERS.c.in_doubt_since_us.is_(None),
-    _abandoned(),
+    _ACTIVE, _is(OrderStatus.SUBMITTED), ORDERS.c.in_doubt_since_us.is_(None), _abandoned()
 )
-_EXECUTING = _candidates(ORDERS.c.status == constant(OrderStatus.EXECUTING), _abandoned())
-_QUEUED = _candidates(
-    ORDERS.c.status == constant(OrderStatus.QUEUED),
-    ORDERS.c.next_attempt_at_us <= bindparam("at"),
-)
-_past = ORDERS.c.deadline_us <= bindparam("at")
-_OVERDUE_QUEUED = _candidates(ORDERS.c.status == constant(OrderStatus.QUEUED), _past)
-_OVERDUE_EXECUTING = _candidates(
-    ORDERS.c.status == constant(OrderStatus.EXECUTING), _past, _abandoned()
-)
+_EXECUTING = _candidates(_ACTIVE, _is(OrderStatus.EXECUTING), _abandoned())
+_QUEUED = _candidates(_is(OrderStatus.QUEUED), ORDERS.c.next_attempt_at_us <= bindparam("at"))
+_OVERDUE_QUEUED = _candidates(_is(OrderStatus.QUEUED), _PAST, by=[ORDERS.c.deadline_us])
+_OVERDUE_EXECUTING = _candidates(_ACTIVE, _is(OrderStatus.EXECUTING), _PAST, _abandoned())
 _DOUBTED = _candidates(ORDERS.c.in_doubt_since_us.is_not(None), _abandoned())
-_UNSETTLED = _candidates(
-    ORDERS.c.status == constant(OrderStatus.FILLED),
-    ORDERS.c.finalized_at_us.is_(None),
-    _abandoned(),
-)
+_UNSETTLED = _candidates(_is(OrderStatus.FILLED), ORDERS.c.finalized_at_us.is_(None), _abandoned())
 
 
 def claim(conn: Connection, holder: Holder, limit: int, at_us: int) -> Sequence[Claimed]:
@@ -175,7 +168,7 @@ def adopt(conn: Connection, holder: Holder, limit: int) -> Sequence[Claimed]:
     return _take(conn, holder, taken, None)
 
 
-_moves = ORDERS.c.status == constant(OrderStatus.QUEUED)
+_moves = _is(OrderStatus.QUEUED)
 _tells = or_(_moves, ORDERS.c.process.is_not(None))
 _TAKE = (
     update(ORDERS)

@@ -3,11 +3,21 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from app.database.engine import Database
 from app.database.expressions import NowUs
-from app.database.tables import CHECKPOINT, EVENTS, ORDERS, PROCESSES
+from app.database.tables import CHECKPOINT, EVENTS, ORDERS, PROCESSES, one_of
 from app.database.trail import Note, append
 from app.domain.events import EventKind
 from app.domain.order import FINAL_STATUSES, OrderStatus
@@ -42,7 +52,7 @@ async def prune(
 
 
 _SETTLED = or_(
-    ORDERS.c.status.in_([s.value for s in FINAL_STATUSES if s is not OrderStatus.FILLED]),
+    literal_column(one_of("status", [s for s in FINAL_STATUSES if s is not OrderStatus.FILLED])),
     ORDERS.c.finalized_at_us.is_not(None),
 )
 _OLD = (

@@ -1,13 +1,24 @@
 """Reads over many orders: lists, the queue's figures, statistics."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from app.database.expressions import constant, exact_sum, summed
 from app.database.reading import views_of
-from app.database.tables import ORDERS
+from app.database.tables import ACTIVE, ORDERS
 from app.domain.order import FINAL_STATUSES, OrderStatus, OrderView
 from app.engine.ports import OrderFilter, QueueFigures, StatisticsRow
 
@@ -59,10 +70,11 @@ _STATISTICS = select(
     func.count().label("orders"),
     *exact_sum(ORDERS.c.fill_base_amount, "base"),
     *exact_sum(ORDERS.c.fill_quote_amount, "quote"),
-    *exact_sum(ORDERS.c.fill_network_fee, "network"),
-    *exact_sum(ORDERS.c.fill_priority_fee, "priority"),
-    *exact_sum(ORDERS.c.fill_tip, "tip"),
-    *exact_sum(ORDERS.c.ended_at_us - ORDERS.c.accepted_at_us, "time"),
+    # all lamports there are, and all microseconds of an age, fit into 64 bits
+    func.sum(ORDERS.c.fill_network_fee).label("network"),
+    func.sum(ORDERS.c.fill_priority_fee).label("priority"),
+    func.sum(ORDERS.c.fill_tip).label("tip"),
+    func.sum(ORDERS.c.ended_at_us - ORDERS.c.accepted_at_us).label("time"),
 ).group_by(*_KEY)
 
 
@@ -84,36 +96,78 @@ def _statistics_row(row: Any) -> StatisticsRow:  # noqa: ANN401 - a row of the s
         orders=row.orders,
         base_amount=summed(row, "base"),
         quote_amount=summed(row, "quote"),
-        network_fees=summed(row, "network"),
-        priority_fees=summed(row, "priority"),
-        tips=summed(row, "tip"),
-        seconds_total_us=summed(row, "time"),
+        network_fees=int(row.network or 0),
+        priority_fees=int(row.priority or 0),
+        tips=int(row.tip or 0),
+        seconds_total_us=int(row.time or 0),
     )
 
 
-_COUNTS = select(ORDERS.c.status, func.count().label("orders")).group_by(ORDERS.c.status)
-_OLDEST_QUEUED = select(func.min(ORDERS.c.accepted_at_us)).where(
-    ORDERS.c.status == constant(OrderStatus.QUEUED)
+_FINISHED = (
+    select(ORDERS.c.status, func.count().label("orders"))
+    .where(ORDERS.c.status.in_([status.value for status in FINAL_STATUSES]))
+    .group_by(ORDERS.c.status)
+)
+# every rank is 0 or more: said so that SQLite takes the queue's own index
+_QUEUED = select(
+    func.count().label("orders"), func.min(ORDERS.c.accepted_at_us).label("oldest")
+).where(ORDERS.c.status == constant(OrderStatus.QUEUED), ORDERS.c.queue_rank >= 0)
+_ACTIVE = (
+    select(ORDERS.c.status, func.count().label("orders"))
+    .where(literal_column(ACTIVE))
+    .group_by(ORDERS.c.status)
 )
 _DOUBT = select(
     func.count().label("orders"), func.min(ORDERS.c.in_doubt_since_us).label("oldest")
 ).where(ORDERS.c.in_doubt_since_us.is_not(None))
+CHEAP: Final = 0.005
+"""A count that takes no longer, in seconds, is made anew each time."""
+_SHARE: Final = 20
+"""Counting what is finished may take one part in so many of the time."""
 
 
-def figures(conn: Connection) -> QueueFigures:
-    """Count the queue of all accounts."""
-    counted = {OrderStatus(row.status): row.orders for row in conn.execute(_COUNTS)}
-    by_status = {status: counted.get(status, 0) for status in OrderStatus}
-    doubt = conn.execute(_DOUBT).one()
-    return QueueFigures(
-        pending=by_status[OrderStatus.QUEUED],
-        active=by_status[OrderStatus.EXECUTING] + by_status[OrderStatus.SUBMITTED],
-        completed=sum(by_status[status] for status in FINAL_STATUSES),
-        in_doubt=doubt.orders,
-        by_status=by_status,
-        oldest_queued_us=conn.scalar(_OLDEST_QUEUED),
-        oldest_in_doubt_us=doubt.oldest,
-    )
+class Figures:
+    """Counts of the queue: what is unfinished anew each time, what is finished as often as it is cheap.
+
+    Finished orders grow without bound, and counting them reads them all: with a million of them the
+    count may be some seconds old, with a thousand it never is.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Begin without a count; `monotonic` gives seconds."""
+        self._monotonic = monotonic
+        self._finished: Mapping[OrderStatus, int] = {}
+        self._again_at = float("-inf")
+
+    def read(self, conn: Connection) -> QueueFigures:
+        """Count the queue of all accounts."""
+        queued, doubt = conn.execute(_QUEUED).one(), conn.execute(_DOUBT).one()
+        counted = {OrderStatus.QUEUED: queued.orders, **_counts(conn.execute(_ACTIVE))}
+        by_status = {status: counted.get(status, 0) for status in OrderStatus}
+        by_status |= self._count_finished(conn)
+        return QueueFigures(
+            pending=by_status[OrderStatus.QUEUED],
+            active=by_status[OrderStatus.EXECUTING] + by_status[OrderStatus.SUBMITTED],
+            completed=sum(by_status[status] for status in FINAL_STATUSES),
+            in_doubt=doubt.orders,
+            by_status=by_status,
+            oldest_queued_us=queued.oldest,
+            oldest_in_doubt_us=doubt.oldest,
+        )
+
+    def _count_finished(self, conn: Connection) -> Mapping[OrderStatus, int]:
+        started = self._monotonic()
+        if started >= self._again_at:
+            self._finished = _counts(conn.execute(_FINISHED))
+            ended = self._monotonic()
+            self._again_at = (
+                ended + _SHARE * (ended - started) if ended - started > CHEAP else ended
+            )
+        return self._finished
+
+
+def _counts(rows: Iterable[Row[Any]]) -> dict[OrderStatus, int]:
+    return {OrderStatus(row.status): row.orders for row in rows}
 
 
 _CANCEL_REQUESTS = select(ORDERS.c.order_id, ORDERS.c.cancel_requested_at_us).where(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, Row, bindparam, or_, select, update
+from sqlalchemy import Connection, Insert, Row, Text, bindparam, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.database.documents import clean
@@ -22,19 +22,24 @@ _LOOKS_MAX: Final = 3
 """Looks for an order that another transaction inserts at the same time; the second finds it."""
 _CANCELED: Final = "canceled as requested"
 
-# Parameters of a NULL key match no row, so that one statement serves every combination of keys.
+# A key that is NULL matches no row, so that one statement serves every combination of keys. Each key
+# is looked up by its own index.
+_KEY = bindparam("key", type_=Text())
 _BY_KEYS = select(ORDERS).where(
-    ORDERS.c.account == bindparam("account"),
-    or_(
-        ORDERS.c.idempotency_key == bindparam("key", type_=ORDERS.c.idempotency_key.type),
-        ORDERS.c.client_order_id == bindparam("client", type_=ORDERS.c.client_order_id.type),
-        ORDERS.c.order_id.in_(
+    ORDERS.c.order_id.in_(
+        union_all(
+            select(ORDERS.c.order_id).where(
+                ORDERS.c.account == bindparam("account"), ORDERS.c.idempotency_key == _KEY
+            ),
+            select(ORDERS.c.order_id).where(
+                ORDERS.c.account == bindparam("account"),
+                ORDERS.c.client_order_id == bindparam("client", type_=Text()),
+            ),
             select(ORDER_KEYS.c.order_id).where(
-                ORDER_KEYS.c.account == bindparam("account"),
-                ORDER_KEYS.c.idempotency_key == bindparam("key", type_=ORDER_KEYS.c.account.type),
-            )
-        ),
-    ),
+                ORDER_KEYS.c.account == bindparam("account"), ORDER_KEYS.c.idempotency_key == _KEY
+            ),
+        )
+    )
 )
 _INSERTS: Mapping[str, Insert] = {
     "sqlite": sqlite.insert(ORDERS).on_conflict_do_nothing().returning(ORDERS),

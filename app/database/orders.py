@@ -50,6 +50,7 @@ class SqlStore:
         """Take an open database, and who this process is."""
         self._database = database
         self._holder = holder
+        self._figures = figures.Figures()
 
     # ------------------------------------------------------------ intake
 
@@ -153,7 +154,7 @@ class SqlStore:
         return await self._database.read(lambda conn: figures.statistics(conn, which))
 
     async def figures(self) -> QueueFigures:
-        return await self._database.read(figures.figures)
+        return await self._database.read(self._figures.read)
 
     # ------------------------------------------------------------ the audit trail
 

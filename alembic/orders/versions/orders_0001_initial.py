@@ -153,7 +153,7 @@ def _orders() -> None:
         **_where("status = 'queued'"),
     )
     op.create_index(
-        "ix_orders_status", "orders", ["status", "account", "accepted_at_us", "order_id"]
+        "ix_orders_status", "orders", ["account", "status", "accepted_at_us", "order_id"]
     )
     op.create_index(
         "ix_orders_unsettled",
