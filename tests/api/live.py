@@ -48,7 +48,9 @@ def served(folder: Path, prepare: Prepare = _nothing) -> Iterator[str]:
     async def serve() -> None:
         async with running(folder) as api:
             await prepare(api)
-            config = uvicorn.Config(api.app, log_config=None, lifespan="off")
+            config = uvicorn.Config(
+                api.app, log_config=None, lifespan="off", timeout_graceful_shutdown=5
+            )
             servers.append(_Server(config, ready))
             filling = asyncio.create_task(api.fill_all())
             await servers[0].serve([listener])
