@@ -1,0 +1,1 @@
+"""Rates and times of the service, measured from outside: `python -m benchmarks`."""
