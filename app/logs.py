@@ -81,6 +81,12 @@ class _QueueHandler(logging.handlers.QueueHandler):
         return record
 
 
+class _RotatingFile(logging.handlers.RotatingFileHandler):
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 - logging's name
+        """Go by the file's size: the standard handler formats every record twice to foresee it."""
+        return self.stream is not None and self.stream.tell() >= self.maxBytes
+
+
 def _drop_empty(
     _logger: object, _name: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
@@ -96,9 +102,7 @@ def _console() -> logging.Handler:
 
 def _file(path: Path, max_bytes: int, backups: int) -> logging.Handler:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8"
-    )
+    handler = _RotatingFile(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
     handler.setFormatter(_formatter(structlog.processors.JSONRenderer()))
     return handler
 
