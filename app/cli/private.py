@@ -25,11 +25,12 @@ CONSOLE_FILE = "console.txt"
 
 
 class PrivateService:
-    """A running private service: its folder and a client for it; `keep` leaves the folder there."""
+    """A running private service; `keep` leaves its folder there."""
 
-    def __init__(self, folder: Path, client: Client, *, keep: bool) -> None:
+    def __init__(self, folder: Path, client: Client, pid: int, *, keep: bool) -> None:
         self.folder = folder
         self.client = client
+        self.pid = pid
         self.keep = keep
 
 
@@ -46,7 +47,7 @@ def private_service(
     port = _free_port()
     process = _launch(own, _environment({"SYNERGY7_SERVER__PORT": str(port), **(env or {})}))
     client = Client(f"http://127.0.0.1:{port}")
-    service = PrivateService(own, client, keep=folder is not None)
+    service = PrivateService(own, client, process.pid, keep=folder is not None)
     try:
         _wait_ready(process, client, own)
         yield service

@@ -29,7 +29,7 @@ def run_selftest(folder: Path | None) -> int:
         for number, (_, trade) in enumerate(tests, 1):
             post(service.client, trade, key=f"selftest-{number}")
         watch(service.client, [trade for _, trade in tests], lambda: None, seconds=ORDERS_SECONDS)
-        failures = list(_judge(out, tests))
+        failures = list(judge(out, tests))
         if not tests:
             failures.append("no method is configured")
         if failures:
@@ -39,7 +39,7 @@ def run_selftest(folder: Path | None) -> int:
     return 1 if failures else 0
 
 
-def _judge(out: Console, tests: Sequence[tuple[str, Trade]]) -> Iterable[str]:
+def judge(out: Console, tests: Sequence[tuple[str, Trade]]) -> Iterable[str]:
     """Print a line for each order; yields what failed."""
     for method, trade in tests:
         trouble = wrong_with(trade, method)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from app.cli.demo import against_signal, batch, trades_table, verdict
 from app.cli.orders import price_text
-from app.cli.selftest import wrong_with
+from app.cli.selftest import judge, wrong_with
 from app.cli.trading import Expected, Trade, describe
 from tests.cli.stub import order
 
@@ -105,3 +105,15 @@ def test_the_self_test_wants_the_fill_through_the_method() -> None:
     assert wrong_with(trade, "bundle") == "was landed by rpc"
     trade.order = order(status="failed", reason_code="SLIPPAGE_EXCEEDED", fill=None)
     assert wrong_with(trade, "rpc") == "failed SLIPPAGE_EXCEEDED"
+
+
+def test_the_self_test_names_what_failed() -> None:
+    """Each order has its line; what failed is named with its method, and why."""
+    good, bad = ended(Trade(SIGNAL)), ended(Trade(SIGNAL))
+    bad.order = order(status="failed", reason_code="SLIPPAGE_EXCEEDED", fill=None, filled_at=None)
+    out = StringIO()
+    failures = list(judge(Console(file=out, width=200), [("rpc", good), ("rpc", bad)]))
+    assert failures == ["rpc: SELL 0.01 SOL failed SLIPPAGE_EXCEEDED"]
+    first, second = out.getvalue().splitlines()
+    assert first == "ok      rpc: SELL 0.01 SOL in 0.75 s"
+    assert second == "failed  rpc: SELL 0.01 SOL: failed SLIPPAGE_EXCEEDED"

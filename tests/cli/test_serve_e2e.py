@@ -1,8 +1,11 @@
 """The service as a process: the first signal, fills that the chain confirms, an orderly end."""
 
 import copy
+import json
+import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.harness import SEED_SIGNAL, Service, alive, run_cli, wait_until
+from tests.harness import ROOT, SEED_SIGNAL, Service, alive, run_cli, wait_until
+from tests.needs import skip_or_fail
 from tests.verifier import executions_by_order, main, verify
 
 pytestmark = pytest.mark.e2e
@@ -59,6 +63,19 @@ def test_the_seeds_signal_fills_within_three_seconds(
     assert seed_order["status"] == "filled", seed_order
     assert seed_order["fill"]["base_amount"] == "0.01"
     assert verified(service, seed_order) == []
+
+
+def test_the_readmes_first_command_trades(service: Service) -> None:
+    """The first command of the README, run as it stands there, is accepted and filled."""
+    if shutil.which("curl") is None:
+        skip_or_fail("curl is not installed: the README's command cannot be run")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.partition("```sh\n")[2].partition("```")[0]
+    assert SEED_SIGNAL in block
+    script = block.replace("http://127.0.0.1:8000", service.url)
+    done = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, check=True)
+    order = service.finished(json.loads(done.stdout)["order_id"], FIRST_FILL_SECONDS)
+    assert order["status"] == "filled"
 
 
 @pytest.mark.parametrize("posted", TRADES)
