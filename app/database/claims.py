@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Row,
@@ -18,12 +17,13 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    union_all,
     update,
 )
 
 from app.database.expressions import NowUs, constant
 from app.database.reading import views_of
-from app.database.tables import ACTIVE, ORDERS, PROCESSES
+from app.database.tables import ACTIVE, ORDERS, PROCESSES, UNSETTLED
 from app.database.trail import Note, append
 from app.domain.events import EventKind
 from app.domain.order import OrderStatus
@@ -118,17 +118,20 @@ def _is(status: OrderStatus) -> ColumnElement[bool]:
 
 
 def _candidates(
-    *conditions: ColumnElement[bool], by: Sequence[Column[Any]] = _BY_RANK
+    *conditions: ColumnElement[bool], by: Sequence[ColumnElement[Any]] = _BY_RANK
 ) -> Select[Any]:
     """Build a query for free orders; rows that another process is taking are passed over."""
     chosen = _KEYS.where(*conditions).order_by(*by).limit(bindparam("limit"))
     return chosen.with_for_update(skip_locked=True)
 
 
-_SUBMITTED = _candidates(
-    _ACTIVE, _is(OrderStatus.SUBMITTED), ORDERS.c.in_doubt_since_us.is_(None), _abandoned()
+# 'submitted' comes after 'executing' by name, and so first here
+_LEFT = _candidates(
+    _ACTIVE,
+    ORDERS.c.in_doubt_since_us.is_(None),
+    _abandoned(),
+    by=[ORDERS.c.status.desc(), *_BY_RANK],
 )
-_EXECUTING = _candidates(_ACTIVE, _is(OrderStatus.EXECUTING), _abandoned())
 _QUEUED = _candidates(_is(OrderStatus.QUEUED), ORDERS.c.next_attempt_at_us <= bindparam("at"))
 _OVERDUE_QUEUED = _candidates(_is(OrderStatus.QUEUED), _PAST, by=[ORDERS.c.deadline_us])
 _OVERDUE_EXECUTING = _candidates(_ACTIVE, _is(OrderStatus.EXECUTING), _PAST, _abandoned())
@@ -138,13 +141,14 @@ _UNSETTLED = _candidates(_is(OrderStatus.FILLED), ORDERS.c.finalized_at_us.is_(N
 
 def claim(conn: Connection, holder: Holder, limit: int, at_us: int) -> Sequence[Claimed]:
     """Take up to `limit` orders: those with a live attempt first, then by priority, then by age."""
-    taken = list(conn.execute(_SUBMITTED, {_ME: holder.process_id, "limit": limit}))
-    left = limit - len(taken)
-    if left > 0:
-        others = [*conn.execute(_EXECUTING, {_ME: holder.process_id, "limit": left})]
-        others += conn.execute(_QUEUED, {"limit": left, "at": at_us})
+    left = conn.execute(_LEFT, {_ME: holder.process_id, "limit": limit}).all()
+    taken = [row for row in left if row.status == OrderStatus.SUBMITTED]
+    others = left[len(taken) :]
+    if len(taken) < limit:
+        free = limit - len(taken)
+        others = [*others, *conn.execute(_QUEUED, {"limit": free, "at": at_us})]
         others.sort(key=lambda row: (row.queue_rank, row.accepted_at_us, row.order_id))
-        taken += others[:left]
+        taken += others[:free]
     return _take(conn, holder, taken, at_us)
 
 
@@ -242,7 +246,12 @@ def release(conn: Connection, holder: Holder, claimed: Claimed) -> None:
     conn.execute(_RELEASE, _values(holder, claimed))
 
 
-_MINE = select(ORDERS.c.order_id).where(ORDERS.c.process == bindparam(_ME))
+_HELD_BY_ME = ORDERS.c.process == bindparam(_ME)
+# only active orders and unsettled fills have a holder; each kind is found by its own index
+_MINE = union_all(
+    select(ORDERS.c.order_id).where(_HELD_BY_ME, _ACTIVE),
+    select(ORDERS.c.order_id).where(_HELD_BY_ME, literal_column(UNSETTLED)),
+)
 _DISOWN = (
     update(ORDERS)
     .where(

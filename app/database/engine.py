@@ -100,6 +100,8 @@ def sqlite_engine(address: SqliteFile, limits: Limits = DEFAULT_LIMITS) -> Engin
         engine,
         "PRAGMA journal_mode=WAL",
         "PRAGMA synchronous=FULL",
+        # macOS answers fsync before the disk has the data, unless it is asked for more
+        "PRAGMA fullfsync=ON",
         "PRAGMA foreign_keys=ON",
         f"PRAGMA busy_timeout={limits.lock_ms}",
     )

@@ -122,7 +122,7 @@ def _commit(conn: Connection) -> None:
 
 def _run(conn: Connection, unit: Unit[Any], *, savepoint: bool) -> Outcome:
     if savepoint:
-        conn.exec_driver_sql("SAVEPOINT unit")
+        _driver(conn, "SAVEPOINT unit")
     try:
         answer = unit(conn)
     except Undo as undo:
@@ -139,17 +139,25 @@ def _run(conn: Connection, unit: Unit[Any], *, savepoint: bool) -> Outcome:
         _undo(conn, savepoint=savepoint)
         return Outcome(error=error)
     if savepoint:
-        conn.exec_driver_sql("RELEASE SAVEPOINT unit")
+        _driver(conn, "RELEASE SAVEPOINT unit")
     return Outcome(answer)
 
 
 def _undo(conn: Connection, *, savepoint: bool) -> None:
     if savepoint:
-        conn.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
-        conn.exec_driver_sql("RELEASE SAVEPOINT unit")
+        _driver(conn, "ROLLBACK TO SAVEPOINT unit")
+        _driver(conn, "RELEASE SAVEPOINT unit")
     else:
         conn.rollback()
         conn.begin()
+
+
+def _driver(conn: Connection, statement: str) -> None:
+    """Run a savepoint's statement: on SQLite past SQLAlchemy, which costs ten times the work itself."""
+    if conn.dialect.name == "sqlite":
+        conn.connection.cursor().execute(statement)
+    else:
+        conn.exec_driver_sql(statement)
 
 
 def _roll_back(conn: Connection) -> None:

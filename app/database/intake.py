@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Insert, Row, Text, bindparam, select, union_a
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.database.documents import clean
+from app.database.notices import announce
 from app.database.rows import order_of, order_values
 from app.database.tables import ORDER_KEYS, ORDERS
 from app.database.trail import Note, append
@@ -67,6 +68,7 @@ def accept(
             return IntakeRefusal.FULL
         order = _insert(conn, new, rejection)
         if order is not None:
+            announce(conn)
             return Accepted(order, replayed=False)
     raise IllegalMoveError(f"order id {new.order_id} is taken, and not by this signal")
 

@@ -1,14 +1,25 @@
 """SqlStore: the engine's Store on a database; each method is one unit of work or one read."""
 
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 from sqlalchemy import Connection
 
-from app.database import attempts, chain, claims, cleanup, figures, intake, reading, record, trail
+from app.database import (
+    attempts,
+    chain,
+    claims,
+    cleanup,
+    figures,
+    intake,
+    notices,
+    reading,
+    record,
+    trail,
+)
 from app.database.addresses import address_of
 from app.database.attempts import Storing
 from app.database.claims import Holder
@@ -104,6 +115,10 @@ class SqlStore:
 
     async def heartbeat(self) -> bool:
         return await self._database.write(lambda conn: claims.heartbeat(conn, self._holder))
+
+    async def listen(self, wake: Callable[[], None]) -> None:
+        """Call `wake` when another process has new work, until cancelled (SQLite: never)."""
+        await notices.listen(self._database.address, wake)
 
     # ------------------------------------------------------------ a held order
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, insert, select, text, update
 
 from app.database.documents import dump
 from app.database.rows import event_of
@@ -159,9 +159,3 @@ def of_orders(conn: Connection, order_ids: Sequence[str]) -> Mapping[str, Sequen
     for row in conn.execute(_OF_ORDERS, {"order_ids": order_ids}):
         found.setdefault(row.order_id, []).append(event_of(row))
     return found
-
-
-def unsealed(conn: Connection) -> int:
-    """Count committed events that wait for the sealer."""
-    count = select(func.count()).select_from(EVENTS).where(EVENTS.c.position.is_(None))
-    return conn.scalar(count) or 0

@@ -326,3 +326,60 @@ async def test_only_ones_own_orders_can_be_disowned(
     held = await steps.begin(first, "held")
     assert await second.disown([]) == 0
     assert isinstance(await first.reload(held), Claimed)
+
+
+# ---------------------------------------------------------------- word of new work
+
+
+@pytest.mark.postgres
+async def test_new_work_is_announced_to_other_processes(
+    two_stores: tuple[SqlStore, SqlStore],
+) -> None:
+    """Accepted by one process, it wakes another once it can be claimed there."""
+    first, second = two_stores
+    woken = asyncio.Event()
+    listening = asyncio.create_task(second.listen(woken.set))
+    async with asyncio.timeout(10):
+        await woken.wait()  # it listens from now on
+        woken.clear()
+        await steps.accept(first)
+        await woken.wait()
+    assert len(await second.claim(1, SOON)) == 1
+    await stop(listening)
+
+
+@pytest.mark.postgres
+async def test_a_lost_listener_listens_again(
+    postgres_url: str, two_stores: tuple[SqlStore, SqlStore]
+) -> None:
+    """Work may have come meanwhile, so it wakes when it is back."""
+    end = text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+    )
+    woken = asyncio.Event()
+    listening = asyncio.create_task(two_stores[0].listen(woken.set))
+    async with asyncio.timeout(20):
+        await woken.wait()
+        woken.clear()
+        async with open_database(address_of(postgres_url), pool_size=1) as database:
+            assert await database.write(lambda conn: conn.scalar(end)) == 1
+        await woken.wait()
+    await stop(listening)
+
+
+async def test_on_sqlite_there_is_nobody_to_hear(sqlite_url: str) -> None:
+    """Listening waits until it is cancelled, and never wakes."""
+    woken = asyncio.Event()
+    async with open_store(sqlite_url, process_name="x") as store:
+        listening = asyncio.create_task(store.listen(woken.set))
+        await steps.accept(store)
+        assert not listening.done()
+        await stop(listening)
+    assert not woken.is_set()
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    """Cancel a task and see it end."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -1,5 +1,7 @@
 """Migrations: what they make is what the code expects, and what is not ours is left alone."""
 
+import argparse
+import asyncio
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -7,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
+from alembic import command
 from app.database.addresses import SqliteFile, address_of
 from app.database.engine import open_database, sqlite_engine
 from app.database.metrics import open_metrics_database
@@ -256,3 +260,18 @@ async def test_a_forgetful_server_is_refused(server: Server) -> None:
         await database.write(lambda conn: conn.execute(change))
     with pytest.raises(StartupError, match=r"DATABASE_NOT_DURABLE.+synchronous_commit"):
         await open_store(url, process_name="x").__aenter__()
+
+
+async def test_alembic_itself_works_from_the_command_line(empty_url: str, tmp_path: Path) -> None:
+    """The named sections of alembic.ini serve those who know the tool; down to nothing and back."""
+    url = empty_url if "://" in empty_url else f"sqlite:///{empty_url}"
+    for section in SECTIONS:
+        config = Config(
+            Path(__file__).parents[2] / "alembic.ini",
+            ini_section=section,
+            cmd_opts=argparse.Namespace(x=[f"url={url}"]),
+        )
+        for step in (command.upgrade, command.downgrade, command.upgrade):
+            await asyncio.to_thread(step, config, "base" if step is command.downgrade else "head")
+        await asyncio.to_thread(command.check, config)
+    assert (await migrate(url, "orders", tmp_path)).before == "orders_0001"

@@ -25,13 +25,14 @@ def plan(database: Path, statement: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (claims._SUBMITTED, "ix_orders_active (status=?)"),
-        (claims._EXECUTING, "ix_orders_active (status=?)"),
+        (claims._LEFT, "ix_orders_active"),
         (claims._OVERDUE_EXECUTING, "ix_orders_active (status=?)"),
         (claims._OVERDUE_QUEUED, "ix_orders_deadline (deadline_us<?)"),
         (claims._QUEUED, "ix_orders_queue"),
         (claims._DOUBTED, "ix_orders_in_doubt"),
         (claims._UNSETTLED, "ix_orders_unsettled"),
+        (claims._MINE, "ix_orders_active (status=? AND process=?)"),
+        (claims._MINE, "ix_orders_unsettled (process=?)"),
         (figures._QUEUED, "ix_orders_queue"),
         (figures._ACTIVE, "ix_orders_active"),
         (figures._DOUBT, "ix_orders_in_doubt"),
