@@ -5,6 +5,9 @@
 It reads the pool's price from the chain that the service trades on, and trades over HTTP the way any
 bot should: each decision has an idempotency key, and a post whose answer was lost is repeated with
 the same key, which can never make a second order. It waits for each order's end before it goes on.
+
+On the sandbox prices stand still unless somebody trades: start the service with
+`SYNERGY7_SANDBOX__KEEPER_VOLATILITY_BPS=20` for a market that moves.
 """
 
 import argparse

@@ -91,11 +91,11 @@ def test_the_bot_trades_on_a_moving_market(tmp_path: Path) -> None:
 
 
 def move_market(service: Service, over: threading.Event) -> None:
-    """Sell, then buy, then sell again ..., much more than the bot, until it is over."""
+    """Sell, buy, sell again ... until it is over: more than the bot, less than its patience."""
     action = "SELL"
     while not over.is_set():
         for _ in range(3):
-            service.finished(service.submit({"action": action, "market": "SOL-USDC", "size": "15"}))
+            service.finished(service.submit({"action": action, "market": "SOL-USDC", "size": "3"}))
             if over.wait(0.3):
                 return
         action = "BUY" if action == "SELL" else "SELL"
