@@ -1,0 +1,503 @@
+"""A database in memory, and stores on it as processes have them.
+
+It honours leases, versions and compare-and-swap as the real one does, and moves orders by the domain's
+own `apply`. Work is done in one step; faults come before it, or after it was committed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from app.domain.attempt import AttemptStatus, LanePlan, Signed, StoredAttempt
+from app.domain.changes import Change, apply
+from app.domain.errors import IntakeError, ReasonCode
+from app.domain.events import GENESIS_HASH, Event, EventKind, chain_hash
+from app.domain.order import NewOrder, Order, OrderStatus, OrderView
+from app.engine.ports import (
+    Accepted,
+    Balances,
+    CancelOutcome,
+    Claimed,
+    Clock,
+    IntakeRefusal,
+    LostLease,
+    OrderFilter,
+    QueueFigures,
+    Shortage,
+    StatisticsRow,
+)
+from tests.engine.scripting import Script
+
+T = TypeVar("T")
+LEASE_SECONDS = 3.0
+
+
+def busy() -> IntakeError:
+    """Say that nothing was written."""
+    return IntakeError(ReasonCode.DATABASE_BUSY, "the database has too much to do", retryable=True)
+
+
+def unknown() -> IntakeError:
+    """Say that nobody knows whether it was written."""
+    return IntakeError(ReasonCode.STORAGE_UNAVAILABLE, "the outcome of a write is unknown")
+
+
+@dataclass
+class Row:
+    """An order as it is committed, and who holds it."""
+
+    view: OrderView
+    process: str | None = None
+
+    @property
+    def order(self) -> Order:
+        """The order."""
+        return self.view.order
+
+
+@dataclass
+class FakeDatabase:
+    """What is committed; it outlives every process."""
+
+    clock: Clock
+    rows: dict[str, Row] = field(default_factory=dict)
+    processes: dict[str, float] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    told: Counter[str] = field(default_factory=Counter)
+    sealed: int = 0
+    breaches: list[str] = field(default_factory=list)
+    """Promises seen broken; noted here, since what is raised in a port may be survived."""
+    shortage: Shortage | None = None
+    moved: Callable[[OrderView, OrderView], None] = lambda _before, _after: None
+
+    def order(self, order_id: str) -> Order:
+        """Give an order."""
+        return self.rows[order_id].order
+
+    def attempts(self, order_id: str) -> tuple[StoredAttempt, ...]:
+        """Give an order's attempts."""
+        return self.rows[order_id].view.attempts
+
+    def kinds(self, order_id: str) -> list[EventKind]:
+        """List what happened to an order."""
+        return [event.kind for event in self.events if event.order_id == order_id]
+
+    def tell(self, order_id: str, kind: EventKind, at_us: int, data: Mapping[str, object]) -> None:
+        """Append an event."""
+        self.told[order_id] += 1
+        seq = self.told[order_id]
+        self.events.append(Event(order_id=order_id, seq=seq, at_us=at_us, kind=kind, data=data))
+
+    def demand(self, kept: bool, promise: str) -> None:
+        """Note a promise that is not kept."""
+        if not kept:
+            self.breaches.append(promise)
+
+    def put(self, row: Row, view: OrderView) -> None:
+        """Commit an order as it is now."""
+        before, row.view = row.view, view
+        self.moved(before, view)
+
+    def free(self, row: Row, process: str) -> bool:
+        """Tell whether nobody holds an order, or somebody who is gone; never one's own."""
+        if row.process is None or row.process == process:
+            return row.process is None
+        beat = self.processes.get(row.process)
+        return beat is None or self.clock.monotonic() - beat > LEASE_SECONDS
+
+    def seal(self, limit: int) -> int:
+        """Give the next events their positions and hashes."""
+        start, end = self.sealed, min(self.sealed + limit, len(self.events))
+        for index in range(start, end):
+            event = self.events[index]
+            previous = self.events[index - 1].hash if index else GENESIS_HASH
+            digest = chain_hash(previous or "", index + 1, event.digest())
+            self.events[index] = replace(event, position=index + 1, hash=digest)
+        self.sealed = end
+        return end - start
+
+
+def settled(view: OrderView) -> bool:
+    """Tell whether nobody has anything to do with an order before it is claimed again."""
+    order = view.order
+    if order.status is OrderStatus.FILLED:
+        return order.finalized_at_us is not None
+    return order.status.final or order.status is OrderStatus.QUEUED
+
+
+class FakeStore:
+    """The `Store` port of one process."""
+
+    def __init__(self, database: FakeDatabase, process: str = "one") -> None:
+        self.database = database
+        self.process = process
+        self.script = Script()
+        database.processes[process] = database.clock.monotonic()
+
+    # ------------------------------------------------------------ intake
+
+    async def accept(
+        self, new: NewOrder, *, full: bool, rejection: tuple[str, str] | None = None
+    ) -> Accepted | IntakeRefusal:
+        return await self.script.run("accept", lambda: self._accept(new, full, rejection))
+
+    def _accept(
+        self, new: NewOrder, full: bool, rejection: tuple[str, str] | None
+    ) -> Accepted | IntakeRefusal:
+        found = {row.order.order_id: row.order for row in self._named_by(new)}
+        if len(found) > 1:
+            return IntakeRefusal.CONFLICT
+        for order in found.values():
+            same = order.fingerprint == new.fingerprint
+            return Accepted(order, replayed=True) if same else IntakeRefusal.MISMATCH
+        if full:
+            return IntakeRefusal.FULL
+        order = _new_order(new, rejection)
+        self.database.rows[order.order_id] = Row(OrderView(order, ()))
+        kind = EventKind.ACCEPTED if rejection is None else EventKind.REJECTED
+        self.database.tell(order.order_id, kind, new.accepted_at_us, {})
+        return Accepted(order, replayed=False)
+
+    def _named_by(self, new: NewOrder) -> list[Row]:
+        keys = (new.idempotency_key, new.signal.client_order_id)
+        return [
+            row
+            for row in self.database.rows.values()
+            if row.order.account == new.account
+            and (
+                (keys[0] is not None and row.order.idempotency_key == keys[0])
+                or (keys[1] is not None and row.order.signal.client_order_id == keys[1])
+            )
+        ]
+
+    async def cancel(
+        self, account: str, order_id: str, at_us: int
+    ) -> tuple[CancelOutcome, Order | None]:
+        return await self.script.run("cancel", lambda: self._cancel(account, order_id, at_us))
+
+    def _cancel(
+        self, account: str, order_id: str, at_us: int
+    ) -> tuple[CancelOutcome, Order | None]:
+        row = self.database.rows.get(order_id)
+        if row is None or row.order.account != account:
+            return CancelOutcome.UNKNOWN, None
+        order = row.order
+        if order.status.final:
+            canceled = order.status is OrderStatus.CANCELED
+            return (CancelOutcome.CANCELED if canceled else CancelOutcome.FINAL), order
+        if order.status is OrderStatus.SUBMITTED:
+            if order.cancel_requested_at_us is None:
+                asked = replace(order, cancel_requested_at_us=at_us)
+                self.database.put(row, replace(row.view, order=asked))
+                self.database.tell(order_id, EventKind.CANCEL_REQUESTED, at_us, {})
+            return CancelOutcome.REQUESTED, row.order
+        ended = replace(
+            order,
+            status=OrderStatus.CANCELED,
+            reason_code=ReasonCode.CANCEL_REQUESTED,
+            cancel_requested_at_us=at_us,
+            ended_at_us=at_us,
+            version=order.version + 1,
+        )
+        row.process = None
+        self.database.put(row, replace(row.view, order=ended))
+        self.database.tell(order_id, EventKind.ENDED, at_us, {})
+        return CancelOutcome.CANCELED, ended
+
+    # ------------------------------------------------------------ leases
+
+    async def claim(
+        self, limit: int, at_us: int, *, overdue_only: bool = False
+    ) -> Sequence[Claimed]:
+        work = self._overdue if overdue_only else self._due
+        return await self.script.run(
+            "claim_overdue" if overdue_only else "claim", lambda: work(limit, at_us)
+        )
+
+    def _due(self, limit: int, at_us: int) -> list[Claimed]:
+        first = self._rows(
+            lambda row: (
+                row.order.status is OrderStatus.SUBMITTED
+                and row.order.in_doubt_since_us is None
+                and self._free(row)
+            )
+        )
+        rest = self._rows(
+            lambda row: (
+                (row.order.status is OrderStatus.EXECUTING and self._free(row))
+                or (
+                    row.order.status is OrderStatus.QUEUED and row.order.next_attempt_at_us <= at_us
+                )
+            )
+        )
+        return self._take([*first, *rest][:limit], at_us)
+
+    def _overdue(self, limit: int, at_us: int) -> list[Claimed]:
+        rows = self._rows(
+            lambda row: (
+                row.order.deadline_us <= at_us
+                and (
+                    row.order.status is OrderStatus.QUEUED
+                    or (row.order.status is OrderStatus.EXECUTING and self._free(row))
+                )
+            )
+        )
+        return self._take(rows[:limit], at_us)
+
+    async def adopt(self, limit: int) -> Sequence[Claimed]:
+        return await self.script.run("adopt", lambda: self._adopt(limit))
+
+    def _adopt(self, limit: int) -> list[Claimed]:
+        rows = self._rows(
+            lambda row: (
+                self._free(row)
+                and (
+                    row.order.in_doubt_since_us is not None
+                    or (
+                        row.order.status is OrderStatus.FILLED and row.order.finalized_at_us is None
+                    )
+                )
+            )
+        )
+        return self._take(rows[:limit], self.database.clock.now_us())
+
+    def _rows(self, wanted: Callable[[Row], bool]) -> list[Row]:
+        rows = [row for row in self.database.rows.values() if wanted(row)]
+        return sorted(
+            rows,
+            key=lambda r: (-r.order.signal.priority, r.order.accepted_at_us, r.order.order_id),
+        )
+
+    def _free(self, row: Row) -> bool:
+        return self.database.free(row, self.process)
+
+    def _take(self, rows: list[Row], at_us: int) -> list[Claimed]:
+        claims = []
+        for row in rows:
+            order = row.order
+            queued = order.status is OrderStatus.QUEUED
+            if queued or row.process is not None:
+                self.database.tell(order.order_id, EventKind.CLAIMED, at_us, {"by": self.process})
+            if row.process is not None and self.database.free(row, self.process):
+                self.database.processes.pop(row.process, None)
+            taken = replace(
+                order,
+                version=order.version + 1,
+                status=order.status.to(OrderStatus.EXECUTING) if queued else order.status,
+            )
+            row.process = self.process
+            self.database.put(row, replace(row.view, order=taken))
+            claims.append(Claimed(row.view))
+        return claims
+
+    async def disown(self, known: Collection[str]) -> int:
+        return await self.script.run("disown", lambda: self._disown(known))
+
+    def _disown(self, known: Collection[str]) -> int:
+        rows = [
+            row
+            for order_id, row in self.database.rows.items()
+            if row.process == self.process and order_id not in known
+        ]
+        for row in rows:
+            row.process = None
+        return len(rows)
+
+    async def release(self, claimed: Claimed) -> None:
+        def work() -> None:
+            row = self._held(claimed)
+            if row is not None:
+                row.process = None
+
+        await self.script.run("release", work)
+
+    async def reload(self, claimed: Claimed) -> Claimed | LostLease:
+        def work() -> Claimed | LostLease:
+            row = self._held(claimed)
+            return LostLease() if row is None else Claimed(row.view)
+
+        return await self.script.run("reload", work)
+
+    async def heartbeat(self) -> bool:
+        def work() -> bool:
+            known = self.process in self.database.processes
+            if known:
+                self.database.processes[self.process] = self.database.clock.monotonic()
+            return known
+
+        return await self.script.run("heartbeat", work)
+
+    def _held(self, claimed: Claimed) -> Row | None:
+        """Give the row that a claim still matches: the fence of every write."""
+        row = self.database.rows[claimed.view.order.order_id]
+        same = row.process == self.process and row.order.version == claimed.view.order.version
+        return row if same else None
+
+    # ------------------------------------------------------------ a held order
+
+    async def store_attempt(
+        self,
+        claimed: Claimed,
+        signed: Signed,
+        plan: LanePlan,
+        *,
+        balances: Balances,
+        reserve_lamports: int,
+        at_us: int,
+    ) -> Claimed | LostLease | Shortage:
+        return await self.script.run(
+            "store_attempt", lambda: self._store_attempt(claimed, signed, plan, at_us)
+        )
+
+    def _store_attempt(
+        self, claimed: Claimed, signed: Signed, plan: LanePlan, at_us: int
+    ) -> Claimed | LostLease | Shortage:
+        if self.database.shortage is not None:
+            return self.database.shortage
+        row = self._held(claimed)
+        if (
+            row is None
+            or row.order.status is not OrderStatus.EXECUTING
+            or row.order.cancel_requested_at_us is not None
+            or len(row.view.attempts) != len(claimed.view.attempts)
+        ):
+            return LostLease()
+        number = len(row.view.attempts) + 1
+        attempt = StoredAttempt(
+            attempt_id=f"{row.order.order_id}/{number}",
+            order_id=row.order.order_id,
+            number=number,
+            wallet=row.order.wallet,
+            status=AttemptStatus.SIGNED,
+            plan=plan,
+            signed=signed,
+            signed_at_us=at_us,
+        )
+        self.database.demand(row.view.live_attempt is None, "two live attempts")
+        order = replace(row.order, status=row.order.status.to(OrderStatus.SUBMITTED))
+        self.database.put(row, OrderView(order, (*row.view.attempts, attempt)))
+        self.database.tell(order.order_id, EventKind.SIGNED, at_us, {"number": number})
+        return Claimed(row.view)
+
+    async def record(self, claimed: Claimed, *changes: Change) -> Claimed | LostLease:
+        return await self.script.run("record", lambda: self._record(claimed, changes))
+
+    def _record(self, claimed: Claimed, changes: Sequence[Change]) -> Claimed | LostLease:
+        for change in changes:  # what is illegal for the caller's order raises, as it does there
+            claimed = Claimed(apply(claimed.view, change))
+        row = self.database.rows[claimed.view.order.order_id]
+        if row.process != self.process or row.order.version != claimed.view.order.version:
+            return LostLease()
+        view = row.view
+        for change in changes:
+            view = apply(view, change)
+            self.database.tell(view.order.order_id, change.kind, change.at_us, change.data)
+        if settled(view):
+            row.process = None
+        self.database.put(row, view)
+        return Claimed(view)
+
+    # ------------------------------------------------------------ reads
+
+    async def view(self, account: str, order_id: str) -> OrderView | None:
+        def work() -> OrderView | None:
+            row = self.database.rows.get(order_id)
+            return row.view if row is not None and row.order.account == account else None
+
+        return await self.script.run("view", work)
+
+    async def refresh(self, order_ids: Sequence[str]) -> Mapping[str, int | None]:
+        return await self.script.run(
+            "refresh",
+            lambda: {each: self.database.order(each).cancel_requested_at_us for each in order_ids},
+        )
+
+    async def orders(
+        self, which: OrderFilter, *, limit: int, before: tuple[int, str] | None
+    ) -> Sequence[OrderView]:
+        return await self.script.run("orders", lambda: self._orders(which, limit, before))
+
+    def _orders(
+        self, which: OrderFilter, limit: int, before: tuple[int, str] | None
+    ) -> list[OrderView]:
+        found = [row.view for row in self.database.rows.values() if _matches(row.order, which)]
+        found.sort(key=_place, reverse=True)
+        if before is not None:
+            found = [view for view in found if _place(view) < before]
+        return found[:limit]
+
+    async def statistics(self, which: OrderFilter) -> Sequence[StatisticsRow]:
+        return await self.script.run("statistics", list)
+
+    async def events(
+        self, *, account: str, order_id: str | None, after: int, limit: int
+    ) -> Sequence[Event]:
+        def work() -> list[Event]:
+            return [
+                event
+                for event in self.database.events[: self.database.sealed]
+                if (event.position or 0) > after
+                and self.database.order(event.order_id).account == account
+                and order_id in (None, event.order_id)
+            ][:limit]
+
+        return await self.script.run("events", work)
+
+    async def seal(self, limit: int) -> int:
+        return await self.script.run("seal", lambda: self.database.seal(limit))
+
+    async def figures(self) -> QueueFigures:
+        return await self.script.run("figures", self._figures)
+
+    def _figures(self) -> QueueFigures:
+        orders = [row.order for row in self.database.rows.values()]
+        counts = {s: sum(1 for order in orders if order.status is s) for s in OrderStatus}
+        doubts = [o.in_doubt_since_us for o in orders if o.in_doubt_since_us is not None]
+        queued = [o.accepted_at_us for o in orders if o.status is OrderStatus.QUEUED]
+        return QueueFigures(
+            pending=counts[OrderStatus.QUEUED],
+            active=counts[OrderStatus.EXECUTING] + counts[OrderStatus.SUBMITTED],
+            completed=sum(1 for order in orders if order.status.final),
+            in_doubt=len(doubts),
+            by_status=counts,
+            oldest_queued_us=min(queued, default=None),
+            oldest_in_doubt_us=min(doubts, default=None),
+        )
+
+
+def _new_order(new: NewOrder, rejection: tuple[str, str] | None) -> Order:
+    order = Order(
+        order_id=new.order_id,
+        account=new.account,
+        wallet=new.wallet,
+        signal=new.signal,
+        fingerprint=new.fingerprint,
+        idempotency_key=new.idempotency_key,
+        status=OrderStatus.QUEUED,
+        accepted_at_us=new.accepted_at_us,
+        deadline_us=new.deadline_us,
+        next_attempt_at_us=new.accepted_at_us,
+    )
+    if rejection is None:
+        return order
+    return replace(
+        order,
+        status=OrderStatus.REJECTED,
+        reason_code=ReasonCode(rejection[0]),
+        reason=rejection[1],
+        ended_at_us=new.accepted_at_us,
+    )
+
+
+def _matches(order: Order, which: OrderFilter) -> bool:
+    return (
+        order.account == which.account
+        and which.status in (None, order.status)
+        and which.market in (None, order.signal.market)
+        and which.strategy in (None, order.signal.strategy)
+    )
+
+
+def _place(view: OrderView) -> tuple[int, str]:
+    return view.order.accepted_at_us, view.order.order_id
