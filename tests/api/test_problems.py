@@ -1,13 +1,18 @@
 """The table of problems: complete, and of one shape."""
 
 import json
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from app.api.answers import Answer
+from app.api.answers import Answer, to_json
 from app.api.problems import RULES, Problem, problem_of
 from app.domain.errors import IntakeError, ReasonCode, SignalError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def read(answer: Answer) -> dict[str, Any]:
@@ -30,6 +35,23 @@ def test_every_code_is_answered_by_the_table(code: ReasonCode) -> None:
     assert document["title"]
     assert answer.content_type == b"application/problem+json"
     assert document["retryable"] == (answer.status == 503) == (b"retry-after" in headers)
+
+
+def test_the_page_on_the_interface_lists_every_code() -> None:
+    """With status, retryability and title as they are answered."""
+    rows = [
+        f"| `{code}` | {int(rule.status)} | {'yes' if rule.retryable else ''} | {rule.title} |"
+        for code, rule in RULES.items()
+    ]
+    assert "\n".join(rows) in (ROOT / "docs/api.md").read_text()
+
+
+def test_documents_may_hold_read_only_mappings_and_nothing_strange() -> None:
+    """What cannot be written is a defect, not a text."""
+    document = MappingProxyType({"a": MappingProxyType({"b": [1, None, "\u00e9"]})})
+    assert json.loads(to_json(document)) == {"a": {"b": [1, None, "\u00e9"]}}
+    with pytest.raises(TypeError, match="Decimal has no place"):
+        to_json({"a": Decimal(1)})
 
 
 def test_a_problem_names_the_field_the_order_and_the_reasons_where_there_are_any() -> None:

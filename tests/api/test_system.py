@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.app import PATHS, build_api
@@ -78,6 +79,18 @@ async def test_a_defect_outside_the_endpoints_is_a_problem_too(api: Running) -> 
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         answer = await client.get("/status")
     assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL")
+
+
+@pytest.mark.anyio
+async def test_what_the_framework_refuses_is_a_problem_too(api: Running) -> None:
+    """Whatever status it has for it, the shape is ours."""
+
+    async def refuse() -> None:
+        raise HTTPException(status_code=418)
+
+    api.app.add_api_route("/teapot", refuse)
+    answer = await api.client.get("/teapot")
+    assert (answer.status_code, answer.json()["code"]) == (400, "BAD_REQUEST")
 
 
 @pytest.mark.anyio
