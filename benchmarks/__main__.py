@@ -45,10 +45,17 @@ def run(sizes: Sizes, output: Path, console: Console) -> int:
     }
     with tempfile.TemporaryDirectory(prefix="synergy7-bench-") as folder:
         figures, found = measure(sizes, Path(folder), lambda text: console.print(text, style="dim"))
-    seconds = time.monotonic() - started
+    about["seconds"] = round(time.monotonic() - started, 1)
+    _write(output, about, figures, found)
+    console.print(
+        f"medians of {sizes.runs} runs, {about['seconds']} s in all; {output}", style="dim"
+    )
+    return conclude(figures, found, console)
+
+
+def conclude(figures: Sequence[Figure], found: Audit, console: Console) -> int:
+    """Print the table, the proof and the summary; gives the exit status."""
     show(figures, console)
-    _write(output, {**about, "seconds": round(seconds, 1)}, figures, found)
-    console.print(f"medians of {sizes.runs} runs, {seconds:.0f} s in all; {output}", style="dim")
     for line in found.lines():
         console.print(line)
     console.print(summary(figures))

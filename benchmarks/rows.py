@@ -20,7 +20,6 @@ from tests.harness import ROOT, free_port, wait_until
 
 WIDTH: Final = 64
 """Connections that post at once."""
-WARM_UP: Final = 50
 BARE_START_SECONDS: Final = 20.0
 SLOTS: Final = "SYNERGY7_EXECUTION__MAX_CONCURRENT_EXECUTIONS"
 SLOT_MS: Final = "SYNERGY7_SANDBOX__SLOT_MS"
@@ -33,6 +32,7 @@ class Sizes:
     """How much is measured in each of `runs` runs."""
 
     runs: int = 3
+    warm_up: int = 50
     bare: int = 3_000
     intake: int = 600
     burst: int = 1_000
@@ -67,8 +67,8 @@ def intake(sizes: Sizes, folder: Path) -> Measured:
     rates: list[float] = []
     bare_rates: list[float] = []
     with _bare_handler() as bare, subject(folder, {}) as under:
-        _bare(bare, WARM_UP)
-        _post(under, "warm-up", WARM_UP)
+        _bare(bare, sizes.warm_up)
+        _post(under, "warm-up", sizes.warm_up)
         for run in range(sizes.runs):
             before = _bare(bare, sizes.bare // 2)
             taken = _post(under, f"intake-{run}", sizes.intake)
@@ -134,7 +134,7 @@ def burst(sizes: Sizes, folder: Path) -> Measured:
     calls: list[float] = []
     subscriptions: list[float] = []
     with subject(folder, WIDE) as under:
-        _post(under, "warm-up", WARM_UP)
+        _post(under, "warm-up", sizes.warm_up)
         under.wait_done()
         for run in range(sizes.runs):
             under.calls()
@@ -164,7 +164,7 @@ def steady(sizes: Sizes, folder: Path) -> Measured:
     loads: list[Load] = []
     documents: list[list[Json]] = []
     with subject(folder, STEADY) as under:
-        _post(under, "warm-up", min(WARM_UP, sizes.steady))
+        _post(under, "warm-up", sizes.warm_up)
         under.wait_done()
         for run in range(sizes.runs):
             requests = under.requests(f"steady-{run}", sizes.steady)
