@@ -89,8 +89,14 @@ async def open_database(
 # ---------------------------------------------------------------- SQLite
 
 
-def sqlite_engine(address: SqliteFile, limits: Limits = DEFAULT_LIMITS) -> Engine:
-    """Make the writing engine: transactions are ours alone, and begin with the write lock."""
+def sqlite_engine(
+    address: SqliteFile, limits: Limits = DEFAULT_LIMITS, *, foreign_keys: bool = True
+) -> Engine:
+    """Make the writing engine: transactions are ours alone, and begin with the write lock.
+
+    Migrations go without `foreign_keys`: a table that is rebuilt is dropped, and dropping it would
+    delete what refers to it.
+    """
     engine = create_engine(
         address.url("pysqlite"),
         poolclass=NullPool,
@@ -102,7 +108,7 @@ def sqlite_engine(address: SqliteFile, limits: Limits = DEFAULT_LIMITS) -> Engin
         "PRAGMA synchronous=FULL",
         # macOS answers fsync before the disk has the data, unless it is asked for more
         "PRAGMA fullfsync=ON",
-        "PRAGMA foreign_keys=ON",
+        f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}",
         f"PRAGMA busy_timeout={limits.lock_ms}",
     )
     _on_begin(engine, "BEGIN IMMEDIATE")

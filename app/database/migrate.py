@@ -13,12 +13,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 import app
 from alembic import command
 from app.database.addresses import Address, PostgresServer, SqliteFile, address_of
 from app.database.engine import Database, postgres_engine, sqlite_engine, unreachable
+from app.database.limits import Limits
 from app.database.lock import file_lock
 from app.database.metrics_tables import MetricsBase
 from app.database.tables import OrdersBase
@@ -30,6 +31,10 @@ MIGRATION_LOCK: Final = 7_305_003
 """Key of the advisory lock under which PostgreSQL is migrated."""
 CHECKED_BYTES_MAX: Final = 256 * 2**20
 """Larger SQLite files are not read through at the start; their pages are checked as they are read."""
+
+
+PATIENT: Final = Limits(lock_ms=600_000, statement_ms=3_600_000)
+"""A migration may take its time, and another process's migration is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,13 @@ def _upgrade(conn: Connection, section: Section) -> None:
     command.upgrade(_config(section, conn), "head")
 
 
+def refuse_dangling(conn: Connection) -> None:
+    """Raise when a migration of a SQLite file, made without foreign keys, left rows without theirs."""
+    broken = conn.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if broken is not None:
+        raise IntegrityError("PRAGMA foreign_key_check", None, Exception(f"row of {broken[0]}"))
+
+
 # ---------------------------------------------------------------- SQLite
 
 
@@ -134,7 +146,7 @@ def _migrate_file(address: SqliteFile, section: Section, backup_dir: Path) -> Mi
         existing = address.path.exists() and address.path.stat().st_size > 0
         if existing:
             _refuse_corrupt(address.path)
-        engine = sqlite_engine(address)
+        engine = sqlite_engine(address, foreign_keys=False)
         try:
             with engine.connect() as conn:
                 before = _current(conn, section, str(address))
@@ -144,6 +156,7 @@ def _migrate_file(address: SqliteFile, section: Section, backup_dir: Path) -> Mi
                 backup = _back_up(address.path, before, backup_dir) if existing else None
                 with conn.begin():
                     _upgrade(conn, section)
+                    refuse_dangling(conn)
                 return Migrated(before, _head(section), backup)
         except SQLAlchemyError as error:
             raise unreachable(address, error) from error
@@ -196,7 +209,7 @@ def _back_up(path: Path, revision: str | None, folder: Path) -> Path:
 
 
 async def _migrate_server(address: PostgresServer, section: Section) -> Migrated:
-    engine = postgres_engine(address, size=1)
+    engine = postgres_engine(address, size=1, limits=PATIENT)
     try:
         async with engine.connect() as conn, conn.begin():
             return await conn.run_sync(lambda sync: _migrate_locked(sync, section, address))

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from app.database.addresses import SqliteFile, address_of
 from app.database.engine import postgres_engine, sqlite_engine
-from app.database.migrate import METADATA, Section, version_table
+from app.database.migrate import METADATA, PATIENT, Section, refuse_dangling, version_table
 
 
 def run(context: EnvironmentContext, section: Section) -> None:
@@ -40,14 +40,15 @@ def _known(section: Section, name: str | None, kind: str) -> bool:
 def _by_url(context: EnvironmentContext, section: Section, url: str) -> None:
     address = address_of(url)
     if isinstance(address, SqliteFile):
-        engine = sqlite_engine(address)
+        engine = sqlite_engine(address, foreign_keys=False)
         with engine.begin() as conn:
             _on(context, section, conn)
+            refuse_dangling(conn)
         engine.dispose()
         return
 
     async def migrate() -> None:
-        server = postgres_engine(address, size=1)
+        server = postgres_engine(address, size=1, limits=PATIENT)
         async with server.begin() as conn:
             await conn.run_sync(lambda sync: _on(context, section, sync))
         await server.dispose()

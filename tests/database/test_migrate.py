@@ -11,13 +11,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from alembic.operations import Operations
+from sqlalchemy import Column, Connection, Text, text
+from sqlalchemy.exc import IntegrityError
 
 from alembic import command
 from app.database.addresses import SqliteFile, address_of
 from app.database.engine import open_database, sqlite_engine
 from app.database.metrics import open_metrics_database
-from app.database.migrate import METADATA, Section, migrate, version_table
+from app.database.migrate import METADATA, Section, migrate, refuse_dangling, version_table
 from app.database.orders import open_store
 from app.domain.errors import StartupError
 from tests.database import steps
@@ -275,3 +277,31 @@ async def test_alembic_itself_works_from_the_command_line(empty_url: str, tmp_pa
             await asyncio.to_thread(step, config, "base" if step is command.downgrade else "head")
         await asyncio.to_thread(command.check, config)
     assert (await migrate(url, "orders", tmp_path)).before == "orders_0001"
+
+
+async def test_a_rebuilt_table_takes_nothing_with_it(sqlite_url: str) -> None:
+    """On the connection that migrates, dropping and remaking orders leaves their attempts."""
+    async with open_store(sqlite_url, process_name="x") as store:
+        await steps.sign(store, await steps.begin(store))
+    engine = sqlite_engine(SqliteFile(Path(sqlite_url)), foreign_keys=False)
+    with engine.begin() as conn:
+        operations = Operations(MigrationContext.configure(conn))
+        with operations.batch_alter_table("orders", recreate="always") as batch:
+            batch.add_column(Column("note", Text))
+        refuse_dangling(conn)
+    engine.dispose()
+    async with open_store(sqlite_url, process_name="x") as store:
+        view = await store.view("default", "order1")
+    assert view is not None
+    assert len(view.attempts) == 1
+
+
+def test_rows_without_what_they_refer_to_are_noticed(sqlite_url: str) -> None:
+    """A migration that leaves such rows is not committed."""
+    engine = sqlite_engine(SqliteFile(Path(sqlite_url)), foreign_keys=False)
+    key = "INSERT INTO order_keys (account, idempotency_key, order_id) VALUES ('a', 'k', 'gone')"
+    with engine.connect() as conn:
+        conn.execute(text(key))
+        with pytest.raises(IntegrityError, match="order_keys"):
+            refuse_dangling(conn)
+    engine.dispose()
