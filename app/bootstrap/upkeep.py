@@ -47,6 +47,7 @@ class Identification:
         try:
             self._seen.genesis_hash = await self._chain.genesis_hash()
             await self._store.bind_chain(self._network, self._seen.genesis_hash)
+            self._chain.belongs_to(self._seen.genesis_hash)
             await self._chain.look()
             await self._trading.verify()
         except TransientError as error:

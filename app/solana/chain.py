@@ -55,6 +55,8 @@ class RpcChain:
         self._tip_at = float("-inf")
         self._heights: Heights | None = None
         self._heights_at = float("-inf")
+        self._genesis: str | None = None
+        self._of_the_chain: set[JsonRpcClient] = set()
         self.tip: Blockhash | None = None
         self.verified = False
         """Set once the chain is known to be the one that the orders belong to."""
@@ -129,6 +131,13 @@ class RpcChain:
         """Give the hash that names the cluster."""
         return await self._read("getGenesisHash", [], decode.text)
 
+    def belongs_to(self, genesis_hash: str) -> None:
+        """Say which chain the orders belong to: endpoints of another are passed over from here on.
+
+        Before that nothing is proved dead: on another chain every signature is absent.
+        """
+        self._genesis = genesis_hash
+
     async def accounts(self, addresses: Sequence[str]) -> Snapshot:
         """See the port."""
         keys = list(addresses)
@@ -189,7 +198,9 @@ class RpcChain:
 
     async def prove_dead(self, attempt: StoredAttempt) -> Proof | NotProved:
         """See the port: expiry first, status second, then how far back the endpoint's history reaches."""
-        answers = await asyncio.gather(*(_evidence(client, attempt) for client in self._clients))
+        answers = await asyncio.gather(
+            *(_evidence(client, attempt, self._genesis) for client in self._clients)
+        )
         evidence = tuple(answer for answer in answers if isinstance(answer, Evidence))
         if any(isinstance(answer, Seen) for answer in answers):
             if evidence:
@@ -212,6 +223,9 @@ class RpcChain:
         """Ask endpoint after endpoint until one gives a sound answer."""
         why = "no endpoint"
         for client in self._clients:
+            if not await self._is_of_the_chain(client):
+                why = f"{client.endpoint}: not known to serve this chain"
+                continue
             answer = await client.call(method, params)
             if isinstance(answer, Result):
                 try:
@@ -222,9 +236,25 @@ class RpcChain:
                 why = f"{client.endpoint}: {method}: {_words(answer)}"
         raise _unavailable(why)
 
+    async def _is_of_the_chain(self, client: JsonRpcClient) -> bool:
+        """Tell whether an endpoint serves the chain that is executed on: another's answers mean nothing."""
+        if self._genesis is None or client in self._of_the_chain:
+            return True
+        answer = await client.call("getGenesisHash", [])
+        if not isinstance(answer, Result):
+            return False
+        if answer.value != self._genesis:
+            _log.error("an endpoint serves another chain", endpoint=client.endpoint)
+            return False
+        self._of_the_chain.add(client)
+        return True
 
-async def _evidence(client: JsonRpcClient, attempt: StoredAttempt) -> Evidence | Seen | NotProved:
+
+async def _evidence(
+    client: JsonRpcClient, attempt: StoredAttempt, genesis: str | None
+) -> Evidence | Seen | NotProved:
     try:
+        await _demand_chain(client, genesis)
         heights = await _ask(client, "getEpochInfo", [{"commitment": "finalized"}], decode.heights)
         if heights.block_height <= attempt.last_valid_block_height:
             return NotProved(f"{client.endpoint}: not expired yet")
@@ -247,6 +277,12 @@ async def _evidence(client: JsonRpcClient, attempt: StoredAttempt) -> Evidence |
     return Evidence(
         client.endpoint, heights.slot, heights.block_height, status.context_slot, ledger_min
     )
+
+
+async def _demand_chain(client: JsonRpcClient, genesis: str | None) -> None:
+    """Make sure, each time, that an endpoint serves the chain; raises ValueError."""
+    if genesis is None or await _ask(client, "getGenesisHash", [], decode.text) != genesis:
+        raise ValueError(f"{client.endpoint}: not known to serve this chain")
 
 
 async def _ask(
