@@ -81,10 +81,10 @@ class FakeTrading:
         return self.checks.popleft() if self.checks else None
 
     async def sign(self, draft: Draft, simulation: Simulation, blockhash: Blockhash) -> Signed:
+        self.judge(str(draft.context).split("/", maxsplit=1)[0])
         return await self.script.run("sign", lambda: self._sign(draft, blockhash))
 
     def _sign(self, draft: Draft, blockhash: Blockhash) -> Signed:
-        self.judge(str(draft.context).split("/", maxsplit=1)[0])
         signature = f"{draft.context}/{next(self._serial)}"
         signed = replace(
             makers.signed(), raw=signature.encode(), signature=signature, blockhash=blockhash
