@@ -9,7 +9,7 @@ from typing import Any, cast
 import yaml
 
 from app.bootstrap import ExecutionSystem
-from app.domain.events import Event
+from app.domain.events import Event, EventKind
 from app.engine.order_manager import DEFAULT_ACCOUNT
 from app.settings import SHIPPED_CONFIG, Settings, load_settings
 from tests.harness import FINAL
@@ -146,3 +146,13 @@ async def trail(system: ExecutionSystem, order_id: str | None = None) -> list[Ev
     ):
         events += page
     return events
+
+
+async def sealed(system: ExecutionSystem, order_id: str, kind: EventKind) -> list[Event]:
+    """Wait until an order's trail tells of `kind`; gives the trail."""
+
+    async def tells() -> bool:
+        return kind in [event.kind for event in await trail(system, order_id)]
+
+    await until(f"{kind} is sealed", tells)
+    return await trail(system, order_id)
