@@ -1,7 +1,7 @@
 """SqlStore: the engine's Store on a database; each method is one unit of work or one read."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -97,7 +97,7 @@ class SqlStore:
             lambda conn: claims.adopt(conn, self._holder, limit), _SKIPPING
         )
 
-    async def disown(self, known: Collection[str]) -> int:
+    async def disown(self, known: Mapping[str, int]) -> int:
         return await self._database.write(
             lambda conn: claims.disown(conn, self._holder, known), (_ORDERS, "")
         )

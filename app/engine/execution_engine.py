@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -176,9 +177,14 @@ class ExecutionEngine:
                 take(Held(claimed, self._store, self._recorded))
         return len(claims)
 
-    def _known(self) -> set[str]:
-        watched = {held.order_id for held in self._confirmation.held()}
-        return watched | self._running.keys() | self._ending.keys()
+    def _known(self) -> dict[str, int]:
+        """Give the versions of the held orders: what is still held in memory may be held no more."""
+        everywhere = self._confirmation.held(), self._running.values(), self._ending.values()
+        known: dict[str, int] = {}
+        for held in chain.from_iterable(everywhere):
+            version = held.view.order.version
+            known[held.order_id] = max(version, known.get(held.order_id, version))
+        return known
 
     def can_execute(self) -> bool:
         """Tell whether an order could be signed and pushed now; while not, orders stay queued."""

@@ -1,6 +1,6 @@
 """The store as the engine needs it: a Protocol, and the values that go in and out; see `ports`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -145,10 +145,11 @@ class Store(Protocol):
         """Take free orders that need watching but no slot: in doubt, or filled and not finalized."""
         ...
 
-    async def disown(self, known: Collection[str]) -> int:
-        """Free every order that this process holds unknowingly: all but `known`; returns how many.
+    async def disown(self, known: Mapping[str, int]) -> int:
+        """Free every order that this process holds unknowingly; returns how many.
 
-        For a claim whose answer was lost: nobody else may take such orders, and nobody here works on them.
+        `known` gives the versions by order id. For a claim whose answer was lost: nobody else may take
+        such orders, and nobody here works on them.
         """
         ...
 

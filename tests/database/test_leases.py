@@ -312,10 +312,20 @@ async def test_what_a_process_holds_unknowingly_is_freed(store: SqlStore) -> Non
     known = await steps.begin(store, "known")
     await steps.accept(store, "lost")
     assert ids(await store.claim(10, SOON)) == ["lost"]
-    assert await store.disown(["known"]) == 1
+    assert await store.disown({"known": known.view.order.version}) == 1
     assert ids(await store.claim(10, SOON)) == ["lost"]
     assert isinstance(await store.reload(known), Claimed)
-    assert await store.disown(["known", "lost"]) == 0
+    assert await store.disown({"known": known.view.order.version, "lost": 2}) == 0
+
+
+async def test_what_was_claimed_again_unknowingly_is_freed(store: SqlStore) -> None:
+    """An earlier hold is still in memory when the order's next claim is lost: the version tells."""
+    claimed = await steps.begin(store, "order")
+    known = {"order": claimed.view.order.version}
+    await store.release(claimed)
+    assert ids(await store.claim(10, SOON)) == ["order"]
+    assert await store.disown(known) == 1
+    assert ids(await store.claim(10, SOON)) == ["order"]
 
 
 async def test_only_ones_own_orders_can_be_disowned(
@@ -324,7 +334,7 @@ async def test_only_ones_own_orders_can_be_disowned(
     """What another process holds stays with it."""
     first, second = two_stores
     held = await steps.begin(first, "held")
-    assert await second.disown([]) == 0
+    assert await second.disown({}) == 0
     assert isinstance(await first.reload(held), Claimed)
 
 

@@ -5,7 +5,7 @@ own `apply`. Work is done in one step; faults come before it, or after it was co
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -291,14 +291,14 @@ class FakeStore:
             claims.append(Claimed(row.view))
         return claims
 
-    async def disown(self, known: Collection[str]) -> int:
+    async def disown(self, known: Mapping[str, int]) -> int:
         return await self.script.run("disown", lambda: self._disown(known))
 
-    def _disown(self, known: Collection[str]) -> int:
+    def _disown(self, known: Mapping[str, int]) -> int:
         rows = [
             row
             for order_id, row in self.database.rows.items()
-            if row.process == self.process and order_id not in known
+            if row.process == self.process and known.get(order_id) != row.order.version
         ]
         for row in rows:
             row.process = None
