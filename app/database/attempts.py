@@ -7,6 +7,7 @@ from sqlalchemy import Connection, and_, bindparam, insert, literal_column, sele
 
 from app.database.expressions import constant, exact_sum, summed
 from app.database.rows import attempt_values
+from app.database.running import change, fetch, fetch_value
 from app.database.tables import ATTEMPTS, LIVE, ORDERS
 from app.database.trail import Note, append
 from app.domain.attempt import AttemptStatus, LanePlan, Signed, Spend, StoredAttempt
@@ -68,11 +69,11 @@ def store_attempt(
         "at_version": view.order.version,
         "attempts_before": len(view.attempts),
     }
-    seq = conn.scalar(_MOVE, values)
+    seq = fetch_value(conn, _MOVE, values)
     if seq is None:
         return LostLease()
     attempt = _attempt(storing)
-    conn.execute(_INSERT, attempt_values(attempt, view.order.account))
+    change(conn, _INSERT, attempt_values(attempt, view.order.account))
     note = Note(EventKind.SIGNED, storing.at_us, _told(attempt))
     append(conn, account=view.order.account, order_id=attempt.order_id, last_seq=seq, notes=[note])
     order = replace(view.order, status=OrderStatus.SUBMITTED)
@@ -162,7 +163,7 @@ def _shortage(conn: Connection, wallet: str, storing: Storing) -> Shortage | Non
 
 def _reserved(conn: Connection, wallet: str, spend: Spend, slot: int) -> _Reserved:
     lamports = tokens = 0
-    for row in conn.execute(_RESERVED, {"wallet": wallet, "slot": slot}):
+    for row in fetch(conn, _RESERVED, {"wallet": wallet, "slot": slot}):
         lamports += summed(row, "lamports")
         tokens += summed(row, "amount") if row.spend_mint == spend.mint else 0
     return _Reserved(lamports, tokens)

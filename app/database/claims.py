@@ -1,6 +1,6 @@
 """Units of work on leases: who holds which order. The orders table is the queue."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from app.database.expressions import NowUs, constant
 from app.database.reading import views_of
+from app.database.running import change, fetch
 from app.database.tables import ACTIVE, ORDERS, PROCESSES, UNSETTLED
 from app.database.trail import Note, append
 from app.domain.events import EventKind
@@ -76,7 +77,7 @@ def leave(conn: Connection, holder: Holder) -> None:
 
 def heartbeat(conn: Connection, holder: Holder) -> bool:
     """Renew the lease; False when another process took over and struck this one out."""
-    return conn.execute(_BEAT, {"id": holder.process_id}).rowcount == 1
+    return change(conn, _BEAT, {"id": holder.process_id}) == 1
 
 
 # ---------------------------------------------------------------- claiming
@@ -141,12 +142,12 @@ _UNSETTLED = _candidates(_is(OrderStatus.FILLED), ORDERS.c.finalized_at_us.is_(N
 
 def claim(conn: Connection, holder: Holder, limit: int, at_us: int) -> Sequence[Claimed]:
     """Take up to `limit` orders: those with a live attempt first, then by priority, then by age."""
-    left = conn.execute(_LEFT, {_ME: holder.process_id, "limit": limit}).all()
+    left = fetch(conn, _LEFT, {_ME: holder.process_id, "limit": limit})
     taken = [row for row in left if row.status == OrderStatus.SUBMITTED]
     others = left[len(taken) :]
     if len(taken) < limit:
         free = limit - len(taken)
-        others = [*others, *conn.execute(_QUEUED, {"limit": free, "at": at_us})]
+        others = [*others, *fetch(conn, _QUEUED, {"limit": free, "at": at_us})]
         others.sort(key=lambda row: (row.queue_rank, row.accepted_at_us, row.order_id))
         taken += others[:free]
     return _take(conn, holder, taken, at_us)
@@ -155,20 +156,20 @@ def claim(conn: Connection, holder: Holder, limit: int, at_us: int) -> Sequence[
 def claim_overdue(conn: Connection, holder: Holder, limit: int, at_us: int) -> Sequence[Claimed]:
     """Take up to `limit` queued or executing orders past their deadline, due or not, to be ended."""
     values = {"limit": limit, "at": at_us}
-    taken = list(conn.execute(_OVERDUE_QUEUED, values))
+    taken = list(fetch(conn, _OVERDUE_QUEUED, values))
     left = limit - len(taken)
     if left > 0:
         values = {"limit": left, "at": at_us}
-        taken += conn.execute(_OVERDUE_EXECUTING, {**values, _ME: holder.process_id})
+        taken += fetch(conn, _OVERDUE_EXECUTING, {**values, _ME: holder.process_id})
     return _take(conn, holder, taken, at_us)
 
 
 def adopt(conn: Connection, holder: Holder, limit: int) -> Sequence[Claimed]:
     """Take up to `limit` orders that need watching only: in doubt, or filled and not finalized."""
-    taken = list(conn.execute(_DOUBTED, {_ME: holder.process_id, "limit": limit}))
+    taken = list(fetch(conn, _DOUBTED, {_ME: holder.process_id, "limit": limit}))
     left = limit - len(taken)
     if left > 0:
-        taken += conn.execute(_UNSETTLED, {_ME: holder.process_id, "limit": left})
+        taken += fetch(conn, _UNSETTLED, {_ME: holder.process_id, "limit": left})
     return _take(conn, holder, taken, None)
 
 
@@ -243,14 +244,14 @@ def _values(holder: Holder, claimed: Claimed) -> dict[str, Any]:
 
 def release(conn: Connection, holder: Holder, claimed: Claimed) -> None:
     """Give an order back unchanged; one that is no longer held is left alone."""
-    conn.execute(_RELEASE, _values(holder, claimed))
+    change(conn, _RELEASE, _values(holder, claimed))
 
 
 _HELD_BY_ME = ORDERS.c.process == bindparam(_ME)
 # only active orders and unsettled fills have a holder; each kind is found by its own index
 _MINE = union_all(
-    select(ORDERS.c.order_id).where(_HELD_BY_ME, _ACTIVE),
-    select(ORDERS.c.order_id).where(_HELD_BY_ME, literal_column(UNSETTLED)),
+    select(ORDERS.c.order_id, ORDERS.c.version).where(_HELD_BY_ME, _ACTIVE),
+    select(ORDERS.c.order_id, ORDERS.c.version).where(_HELD_BY_ME, literal_column(UNSETTLED)),
 )
 _DISOWN = (
     update(ORDERS)
@@ -263,10 +264,10 @@ _DISOWN = (
 _DISOWNED_AT_ONCE: Final = 500
 
 
-def disown(conn: Connection, holder: Holder, known: Collection[str]) -> int:
-    """Free what this process holds beside the orders it knows of."""
-    mine = conn.scalars(_MINE, {_ME: holder.process_id}).all()
-    unknown = sorted(set(mine).difference(known))
+def disown(conn: Connection, holder: Holder, known: Mapping[str, int]) -> int:
+    """Free what this process holds beside the orders it knows of, at the versions it knows."""
+    mine = conn.execute(_MINE, {_ME: holder.process_id})
+    unknown = sorted(row.order_id for row in mine if known.get(row.order_id) != row.version)
     for start in range(0, len(unknown), _DISOWNED_AT_ONCE):
         ids = unknown[start : start + _DISOWNED_AT_ONCE]
         conn.execute(_DISOWN, {"holder": holder.process_id, "ids": ids})
@@ -275,5 +276,5 @@ def disown(conn: Connection, holder: Holder, known: Collection[str]) -> int:
 
 def reload(conn: Connection, holder: Holder, claimed: Claimed) -> Claimed | LostLease:
     """Read a held order again, after whatever this process has written of it."""
-    rows = conn.execute(_RELOAD, _values(holder, claimed)).all()
+    rows = fetch(conn, _RELOAD, _values(holder, claimed))
     return Claimed(views_of(conn, rows)[0]) if rows else LostLease()

@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from app.database.documents import clean
 from app.database.notices import announce
 from app.database.rows import order_of, order_values
+from app.database.running import fetch, fetch_one
 from app.database.tables import ORDER_KEYS, ORDERS
 from app.database.trail import Note, append
 from app.domain.errors import IllegalMoveError, ReasonCode
@@ -77,7 +78,7 @@ def _find(conn: Connection, new: NewOrder) -> Accepted | IntakeRefusal | None:
     key, client = new.idempotency_key, new.signal.client_order_id
     if key is None and client is None:
         return None
-    rows = conn.execute(_BY_KEYS, {"account": new.account, "key": key, "client": client}).all()
+    rows = fetch(conn, _BY_KEYS, {"account": new.account, "key": key, "client": client})
     if not rows:
         return None
     if len(rows) > 1:
@@ -105,7 +106,7 @@ def _insert(conn: Connection, new: NewOrder, rejection: Rejection | None) -> Ord
         values["ended_at_us"] = new.accepted_at_us
         told = {**_told(values), "reason_code": code, "reason": reason}
         note = Note(EventKind.REJECTED, new.accepted_at_us, told)
-    row = conn.execute(_INSERTS[conn.dialect.name], values).one_or_none()
+    row = fetch_one(conn, _INSERTS[conn.dialect.name], values)
     if row is None:
         return None
     append(conn, account=new.account, order_id=new.order_id, last_seq=1, notes=[note])

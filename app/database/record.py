@@ -13,6 +13,8 @@ from app.database.rows import (
     order_update_values,
     submission_values,
 )
+from app.database.running import change as run_change
+from app.database.running import change_many, fetch_one
 from app.database.tables import ATTEMPTS, ORDERS, SUBMISSIONS
 from app.database.trail import Note, append
 from app.database.undo import Undo
@@ -75,7 +77,7 @@ def _write_order(
         "match_attempts": len(before.attempts),
         "events": len(changes),
     }
-    return conn.execute(statement, {**values, **matched}).one_or_none()
+    return fetch_one(conn, statement, {**values, **matched})
 
 
 def _settled(view: OrderView) -> bool:
@@ -117,11 +119,10 @@ def _write_attempt(conn: Connection, before: OrderView, change: Change) -> None:
     if values:
         matched = {"match_id": attempt.attempt_id, "match_status": attempt.status.value}
         statement = _attempt_update(frozenset(values))
-        if conn.execute(statement, {**values, **matched}).rowcount != 1:
+        if run_change(conn, statement, {**values, **matched}) != 1:
             raise Undo(LostLease())
     pushes = [submission_values(attempt.attempt_id, push) for push in change.submissions]
-    if pushes:
-        conn.execute(_INSERT, pushes if len(pushes) > 1 else pushes[0])
+    change_many(conn, _INSERT, pushes)
 
 
 @lru_cache(maxsize=_SHAPES_MAX)

@@ -115,7 +115,7 @@ def _signal_of(row: Row[Any]) -> Signal:
         signal_time_us=row.signal_time_us,
         strategy=row.strategy,
         methods=None if row.methods is None else tuple(load(row.methods)),
-        allow_public_fallback=row.allow_public_fallback,
+        allow_public_fallback=bool(row.allow_public_fallback),
         max_slippage_bps=row.max_slippage_bps,
         metadata=MappingProxyType(load(row.signal_metadata)),
     )
@@ -132,8 +132,7 @@ def _optional(text: str | None) -> Any:  # noqa: ANN401 - JSON as it was stored
 def _fill_of(row: Row[Any]) -> Fill | None:
     if row.fill_base_amount is None:
         return None
-    mapping = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
-    return Fill(**{name: mapping[_FILL_PREFIX + name] for name in _FILL_FIELDS})
+    return Fill(**{name: getattr(row, _FILL_PREFIX + name) for name in _FILL_FIELDS})
 
 
 def _plain(update: Mapping[str, object]) -> Values:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, insert, select, text, update
 
 from app.database.documents import dump
 from app.database.rows import event_of
+from app.database.running import change_many, fetch, fetch_one
 from app.database.tables import CHECKPOINT, EVENTS
 from app.domain.events import GENESIS_HASH, Event, EventKind, chain_hash
 
@@ -77,13 +78,12 @@ def append(
         }
         for index, note in enumerate(notes)
     ]
-    if rows:
-        conn.execute(_INSERT, rows if len(rows) > 1 else rows[0])
+    change_many(conn, _INSERT, rows)
 
 
 def head(conn: Connection) -> Head:
     """Read the end of the sealed trail, or where it begins after a clean-up, or the very beginning."""
-    row = conn.execute(_LAST).one_or_none() or conn.execute(_CHECKPOINT).one_or_none()
+    row = fetch_one(conn, _LAST) or fetch_one(conn, _CHECKPOINT)
     return Head(0, GENESIS_HASH) if row is None else Head(row.position, row.hash)
 
 
@@ -102,7 +102,7 @@ def seal(conn: Connection, limit: int) -> int:
     """
     if conn.dialect.name == "postgresql" and not conn.scalar(_TRY_LOCK, {"key": SEALER_LOCK}):
         return 0
-    rows = conn.execute(_UNSEALED, {"limit": limit}).all()
+    rows = fetch(conn, _UNSEALED, {"limit": limit})
     if not rows:
         return 0
     end = head(conn)
@@ -112,7 +112,7 @@ def seal(conn: Connection, limit: int) -> int:
         position += 1
         previous = chain_hash(previous, position, event_of(row).digest())
         sealed.append({"id": row.event_id, "at": position, "chained": previous})
-    conn.execute(_SEAL, sealed)
+    change_many(conn, _SEAL, sealed)
     return len(sealed)
 
 
