@@ -177,12 +177,7 @@ def filled(attempt: StoredAttempt, fill: Fill, *, at_us: int) -> Change:
         "signature": attempt.signature,
         "slot": fill.slot,
         "method": attempt.landing_method,
-        "base_amount": str(fill.base_amount),
-        "quote_amount": str(fill.quote_amount),
-        "network_fee": str(fill.network_fee),
-        "priority_fee": str(fill.priority_fee),
-        "tip": str(fill.tip),
-        "venue_fee": str(fill.venue_fee),
+        **_amounts(fill),
     }
     return Change(
         kind=EventKind.FILLED,
@@ -194,13 +189,38 @@ def filled(attempt: StoredAttempt, fill: Fill, *, at_us: int) -> Change:
     )
 
 
-def finalized(attempt: StoredAttempt, *, slot: int, at_us: int) -> Change:
-    """The fill's block is finalized; its slot is kept again, since a fork may have moved it."""
+def _amounts(fill: Fill) -> dict[str, object]:
+    return {
+        "base_amount": str(fill.base_amount),
+        "quote_amount": str(fill.quote_amount),
+        "network_fee": str(fill.network_fee),
+        "priority_fee": str(fill.priority_fee),
+        "tip": str(fill.tip),
+        "venue_fee": str(fill.venue_fee),
+    }
+
+
+def finalized(
+    attempt: StoredAttempt, *, slot: int, at_us: int, moved: Fill | None = None
+) -> Change:
+    """The fill's block is finalized; `moved` is the fill anew when a fork moved it to another slot.
+
+    The pool may have stood differently there: what counts is what the final block did.
+    """
+    order = OrderUpdate(finalized_at_us=at_us)
+    data: dict[str, object] = {
+        "number": attempt.number,
+        "signature": attempt.signature,
+        "slot": slot,
+    }
+    if moved is not None:
+        order["fill"] = moved
+        data |= _amounts(moved)
     return Change(
         kind=EventKind.FINALIZED,
         at_us=at_us,
-        data={"number": attempt.number, "signature": attempt.signature, "slot": slot},
-        order=OrderUpdate(finalized_at_us=at_us),
+        data=data,
+        order=order,
         number=attempt.number,
         attempt=AttemptUpdate(landed_slot=slot),
     )

@@ -162,9 +162,15 @@ class Settlement:
             landed = await self._chain.transaction(attempt.signature)
             explained = self._explain(seen, landed)
             return await self._reverted(held, attempt, explained=explained, slot=seen.slot)
+        before = held.view.order.fill
+        moved = None
+        if before is not None and before.slot != seen.slot:  # a fork: its amounts may be others
+            moved = await self._read_fill(held, attempt)
+            if moved is None or moved.slot != seen.slot:
+                return False
         at_us = self._clock.now_us()
         return await held.record(
-            lambda _view: [changes.finalized(attempt, slot=seen.slot, at_us=at_us)]
+            lambda _view: [changes.finalized(attempt, slot=seen.slot, at_us=at_us, moved=moved)]
         )
 
     async def fill_absent(self, held: Held, attempt: StoredAttempt) -> bool:

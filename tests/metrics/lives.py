@@ -7,7 +7,7 @@ from app.domain.attempt import AttemptStatus
 from app.domain.changes import Change
 from app.domain.errors import ReasonCode
 from app.domain.events import Event, EventKind
-from app.domain.order import OrderStatus
+from app.domain.order import Fill, OrderStatus
 from app.domain.outcome import ReplyOutcome
 from tests.domain import makers
 from tests.domain.makers import FILL, NOW, PROOF, S
@@ -79,10 +79,13 @@ class Life:
         attempt = makers.attempt(AttemptStatus.SUBMITTED, number)
         return self.change(changes.filled(attempt, FILL, at_us=at(second)))
 
-    def finalized(self, slot: int = FILL.slot, second: int = 9) -> "Life":
+    def finalized(
+        self, slot: int = FILL.slot, second: int = 9, moved: Fill | None = None
+    ) -> "Life":
         """Settle."""
         attempt = makers.attempt(AttemptStatus.LANDED)
-        return self.change(changes.finalized(attempt, slot=slot, at_us=at(second)))
+        change = changes.finalized(attempt, slot=slot, at_us=at(second), moved=moved)
+        return self.change(change)
 
     def reverted(self, second: int = 9) -> "Life":
         """Undo the fill."""

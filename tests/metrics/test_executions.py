@@ -1,6 +1,7 @@
 """An order's row says what its events say, and nothing else."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -113,6 +114,13 @@ def test_finality_has_the_last_word_on_the_slot() -> None:
     """A fork moved the landing: the row follows."""
     life = Life().accepted().claimed().signed().pushed("rpc").filled().finalized(slot=5_009)
     assert row_of(life).slot == 5_009
+
+
+def test_finality_has_the_last_word_on_the_amounts() -> None:
+    """In the block that the fork moved it to, the pool gave another amount."""
+    moved = replace(FILL, quote_amount=FILL.quote_amount - 7, slot=5_009)
+    life = Life().accepted().claimed().signed().filled().finalized(slot=5_009, moved=moved)
+    assert (row_of(life).quote_amount, row_of(life).slot) == (moved.quote_amount, 5_009)
 
 
 def test_a_reverted_fill_is_a_failure_without_amounts() -> None:
