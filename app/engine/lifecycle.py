@@ -103,9 +103,12 @@ class Lifecycle:
         left = (order.deadline_us - self._clock.now_us()) / US
         life = min(self._transaction_timeout_seconds, left)
         blockhash = await self._chain.blockhash(life)
-        if blockhash is None:
-            raise _OutOfTimeError
-        return blockhash
+        if blockhash is not None:
+            return blockhash
+        if left > life:  # not the order's time is short, the chain is slow, and may recover
+            what = "blocks come too slowly for transaction_timeout"
+            raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what)
+        raise _OutOfTimeError
 
     def _demand_lease(self) -> None:
         if not self._lease.held():
