@@ -11,6 +11,10 @@ from tests.verifier import executions_by_order, verify
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 ORDERS = 50
 END_SECONDS = 60
+QUICK = {  # fifty orders in a few seconds, several under way at any time
+    "SYNERGY7_SANDBOX__SLOT_MS": "200",
+    "SYNERGY7_EXECUTION__MAX_CONCURRENT_EXECUTIONS": "5",
+}
 MARKETS = (("SOL-USDC", "0.05"), ("BONK-USDC", "50000"), ("RAY-SOL", "5"))
 
 
@@ -64,7 +68,7 @@ def settle(service: Service, ids: list[str]) -> None:
 
 def test_killed_with_orders_in_every_stage(tmp_path: Path) -> None:
     """`kill -9` three times while orders wait, execute and land: after that all is as if nothing."""
-    with Service(tmp_path) as service:
+    with Service(tmp_path, QUICK) as service:
         ids = post_all(service)
         for filled in (3, 10, 20):
             wait_until("orders are in every stage", lambda n=filled: busy(service, n), END_SECONDS)  # type: ignore[misc]
@@ -75,7 +79,7 @@ def test_killed_with_orders_in_every_stage(tmp_path: Path) -> None:
 
 def test_killed_together_with_the_sandbox(tmp_path: Path) -> None:
     """The chain's process dies too: it comes back with its ledger, and every order ends."""
-    with Service(tmp_path) as service:
+    with Service(tmp_path, QUICK) as service:
         ids = post_all(service)
         wait_until("orders are in every stage", lambda: busy(service, 5), END_SECONDS)
         genesis = service.sandbox().genesis_hash
@@ -88,7 +92,7 @@ def test_killed_together_with_the_sandbox(tmp_path: Path) -> None:
 
 def test_the_sandbox_killed_under_a_running_service(tmp_path: Path) -> None:
     """The service brings its chain back, ledger and all, and every order ends."""
-    with Service(tmp_path) as service:
+    with Service(tmp_path, QUICK) as service:
         ids = post_all(service)
         wait_until("orders are in every stage", lambda: busy(service, 5), END_SECONDS)
         before = service.sandbox()
@@ -100,7 +104,7 @@ def test_the_sandbox_killed_under_a_running_service(tmp_path: Path) -> None:
 
 def test_killed_while_signals_come_in(tmp_path: Path) -> None:
     """What was answered 202 before the kill is there after it, and a repeated post is no second order."""
-    with Service(tmp_path) as service:
+    with Service(tmp_path, QUICK) as service:
         ids = [service.submit(signal_number(number)) for number in range(20)]
         service.kill()
         service.start()
