@@ -189,30 +189,20 @@ def filled(attempt: StoredAttempt, fill: Fill, *, at_us: int) -> Change:
     )
 
 
-def _amounts(fill: Fill) -> dict[str, object]:
-    return {
-        "base_amount": str(fill.base_amount),
-        "quote_amount": str(fill.quote_amount),
-        "network_fee": str(fill.network_fee),
-        "priority_fee": str(fill.priority_fee),
-        "tip": str(fill.tip),
-        "venue_fee": str(fill.venue_fee),
-    }
+def _amounts(fill: Fill) -> Mapping[str, object]:
+    names = ("base_amount", "quote_amount", "network_fee", "priority_fee", "tip", "venue_fee")
+    return {name: str(getattr(fill, name)) for name in names}
 
 
 def finalized(
     attempt: StoredAttempt, *, slot: int, at_us: int, moved: Fill | None = None
 ) -> Change:
-    """The fill's block is finalized; `moved` is the fill anew when a fork moved it to another slot.
+    """The fill's block is finalized; its slot is kept again, since a fork may have moved it.
 
-    The pool may have stood differently there: what counts is what the final block did.
+    `moved` is the fill as it is in another block than the one it was first seen in.
     """
+    data = {"number": attempt.number, "signature": attempt.signature, "slot": slot}
     order = OrderUpdate(finalized_at_us=at_us)
-    data: dict[str, object] = {
-        "number": attempt.number,
-        "signature": attempt.signature,
-        "slot": slot,
-    }
     if moved is not None:
         order["fill"] = moved
         data |= _amounts(moved)

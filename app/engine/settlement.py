@@ -157,16 +157,18 @@ class Settlement:
     # ------------------------------------------------------------ fills, until finalized
 
     async def finalized(self, held: Held, attempt: StoredAttempt, seen: Seen) -> bool:
-        """The fill's block is finalized: settle it for good, or take it back when it failed there."""
+        """The fill's block is finalized: settle it for good, or take it back when it failed there.
+
+        In another block than the one it was first seen in it may have filled at another price.
+        """
         if seen.error is not None:
             landed = await self._chain.transaction(attempt.signature)
             explained = self._explain(seen, landed)
             return await self._reverted(held, attempt, explained=explained, slot=seen.slot)
-        before = held.view.order.fill
-        moved = None
-        if before is not None and before.slot != seen.slot:  # a fork: its amounts may be others
+        fill, moved = held.view.order.fill, None
+        if fill is None or fill.slot != seen.slot:
             moved = await self._read_fill(held, attempt)
-            if moved is None or moved.slot != seen.slot:
+            if moved is None:
                 return False
         at_us = self._clock.now_us()
         return await held.record(

@@ -96,10 +96,10 @@ def _verdict(end: Event) -> tuple[str, str | None]:
 
 
 def _landed(end: Event, finalized: Event | None) -> dict[str, int]:
-    """Give what a fill moved and cost, as finality confirmed it: a fork may move it, and its amounts."""
+    """Give what a fill moved and cost, as finality confirmed it: a fork may move it to another block."""
     if end.kind is not EventKind.FILLED:
         return {}
-    told = finalized if finalized is not None and "base_amount" in finalized.data else end
+    told = finalized if finalized is not None and _AMOUNTS[0] in finalized.data else end
     amounts = {name: int(_text(told, name)) for name in _AMOUNTS}
     return amounts | {"slot": _whole(finalized or end, "slot")}
 

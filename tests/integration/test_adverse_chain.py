@@ -28,6 +28,8 @@ SHORT_LIVES = {"execution.transaction_timeout": 1.2}
 OLD_HASH = {"execution.transaction_timeout": 2.25}
 """Lives that the newest blockhash is too long for: the one signed with lies before the undone blocks."""
 SLIPPAGE = {"Custom": 6005}
+CONFIRMED = {"commitment": "confirmed", "maxSupportedTransactionVersion": 0}
+SENT_AS_IT_IS = {"encoding": "base64", "skipPreflight": True}
 LIFE_SLOTS = 400
 """More slots than any transaction lives, finality included."""
 
@@ -164,5 +166,26 @@ async def test_a_failure_that_a_fork_undid_may_still_fill(tmp_path: Path, chain:
         order = await ended(system, order_id)
         assert order["status"] == "filled", order
         assert [attempt["status"] for attempt in order["attempts"]] == ["landed"]
+        assert chain.executions(order_id) == [1]
+        assert chain.differences(order) == []
+
+
+async def test_a_fill_that_moved_to_another_block_is_told_as_it_is_there(
+    tmp_path: Path, chain: Chain
+) -> None:
+    """Undone and landed again behind another trade: at finality the order tells the amounts that hold."""
+    async with running(tmp_path, chain, OLD_HASH) as system:
+        await old_hashes(system)
+        order_id = await system.submit_trading_signal({**BUY_BONK, "max_slippage_bps": 500})
+        before = await ended(system, order_id)
+        signature = before["attempts"][0]["signature"]
+        raw = chain.rpc("getTransaction", signature, {**CONFIRMED, "encoding": "base64"})
+        chain.fork(UNDONE_BLOCKS)
+        buy_bonk(chain, 5_000)
+        chain.rpc("sendTransaction", raw["transaction"][0], SENT_AS_IT_IS)
+        chain.step(FINALITY_BLOCKS * 2)
+        order = await comes_to(system, order_id, "finality", lambda it: bool(it["finalized_at"]))
+        assert order["status"] == "filled"
+        assert order["fill"]["quote_amount"] != before["fill"]["quote_amount"]
         assert chain.executions(order_id) == [1]
         assert chain.differences(order) == []

@@ -117,10 +117,11 @@ def test_finality_has_the_last_word_on_the_slot() -> None:
 
 
 def test_finality_has_the_last_word_on_the_amounts() -> None:
-    """In the block that the fork moved it to, the pool gave another amount."""
+    """Moved to another block the transaction filled at another price: the row follows."""
     moved = replace(FILL, quote_amount=FILL.quote_amount - 7, slot=5_009)
-    life = Life().accepted().claimed().signed().filled().finalized(slot=5_009, moved=moved)
-    assert (row_of(life).quote_amount, row_of(life).slot) == (moved.quote_amount, 5_009)
+    life = Life().accepted().claimed().signed().pushed("rpc").filled()
+    row = row_of(life.finalized(slot=5_009, moved=moved))
+    assert (row.quote_amount, row.slot) == (FILL.quote_amount - 7, 5_009)
 
 
 def test_a_reverted_fill_is_a_failure_without_amounts() -> None:
