@@ -96,19 +96,29 @@ def _drop_empty(
 def _console() -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     colors = sys.stderr.isatty()
-    handler.setFormatter(_formatter(structlog.dev.ConsoleRenderer(colors=colors)))
+    handler.setFormatter(_Formatter(structlog.dev.ConsoleRenderer(colors=colors)))
     return handler
 
 
 def _file(path: Path, max_bytes: int, backups: int) -> logging.Handler:
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = _RotatingFile(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
-    handler.setFormatter(_formatter(structlog.processors.JSONRenderer()))
+    handler.setFormatter(_Formatter(structlog.processors.JSONRenderer()))
     return handler
 
 
-def _formatter(renderer: structlog.types.Processor) -> logging.Formatter:
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=list(_SHARED),
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-    )
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Renders what structlog has prepared as it is; what other libraries log is prepared first."""
+
+    def __init__(self, renderer: structlog.types.Processor) -> None:
+        self._renderer = renderer
+        super().__init__(
+            # an exception as plain text: a renderer's own way shows local variables, keys among them
+            foreign_pre_chain=[*_SHARED, structlog.processors.format_exc_info],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.msg, dict):
+            return str(self._renderer(None, record.levelname, dict(record.msg)))
+        return super().format(record)
