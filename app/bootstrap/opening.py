@@ -58,7 +58,7 @@ async def open_network(settings: Settings, stack: AsyncExitStack, observer: Obse
     sandbox = None
     wallet_file = None
     if settings.network == "sandbox" and not urls:
-        sandbox = SandboxProcess(_sandbox_options(settings))
+        sandbox = SandboxProcess(_sandbox_options(settings), observer)
         stack.push_async_callback(sandbox.close)
         address = await sandbox.open()
         urls, ws_url, wallet_file = [address.rpc_url], address.ws_url, address.wallet_file

@@ -14,9 +14,11 @@ from urllib.parse import urlsplit
 import structlog
 
 from app.domain.errors import StartupError
+from app.solana.json_rpc import JsonRpcClient, Observer, Result
 
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 0.5
 
 _log = structlog.get_logger(__name__)
@@ -42,21 +44,37 @@ class SandboxAddress:
     rpc_url: str
     ws_url: str
     wallet_file: Path
+    genesis_hash: str
 
 
 class SandboxProcess:
     """Keeps a sandbox of the ledger running while the service runs."""
 
-    def __init__(self, options: SandboxOptions) -> None:
+    def __init__(self, options: SandboxOptions, observer: Observer) -> None:
         """Nothing is started yet."""
         self._options = options
+        self._observer = observer
         self._process: asyncio.subprocess.Process | None = None
         self.address: SandboxAddress | None = None
 
     async def open(self) -> SandboxAddress:
         """Adopt the running sandbox of this ledger, else start one; raises StartupError."""
-        self.address = self._running() or await self._start(port=0)
-        return self.address
+        found = self._running()
+        if found is None or not await self._answers(found):
+            found = await self._start(port=0)
+        self.address = found
+        return found
+
+    async def _answers(self, address: SandboxAddress) -> bool:
+        """Ask the chain for its name: after a reboot another process may bear the number in the file."""
+        client = JsonRpcClient(
+            address.rpc_url, timeout_seconds=ANSWER_SECONDS, observer=self._observer
+        )
+        try:
+            answer = await client.call("getGenesisHash", [])
+        finally:
+            await client.close()
+        return isinstance(answer, Result) and answer.value == address.genesis_hash
 
     def _running(self) -> SandboxAddress | None:
         """Give the running sandbox that the file names, if it is this ledger's."""
@@ -69,7 +87,11 @@ class SandboxProcess:
             if _is_zombie(pid):
                 return None
             return SandboxAddress(
-                pid, document["rpc_url"], document["ws_url"], Path(document["wallet_file"])
+                pid,
+                document["rpc_url"],
+                document["ws_url"],
+                Path(document["wallet_file"]),
+                document["genesis_hash"],
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
