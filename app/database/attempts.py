@@ -3,7 +3,17 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import Connection, and_, bindparam, insert, literal_column, select, text, update
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    exists,
+    insert,
+    literal_column,
+    select,
+    text,
+    update,
+)
 
 from app.database.expressions import constant, exact_sum, summed
 from app.database.rows import attempt_values
@@ -136,6 +146,14 @@ _LATER_SPENDS = (
     .group_by(ATTEMPTS.c.spend_mint)
 )
 _RESERVED = _LIVE_SPENDS.union_all(_LATER_SPENDS)
+# A fill that is not in the balances yet may have brought just what they lack.
+_FILLED_LATER = select(
+    exists().where(
+        _OF_WALLET,
+        ATTEMPTS.c.landed_slot > bindparam("slot"),
+        ATTEMPTS.c.status == constant(AttemptStatus.LANDED),
+    )
+)
 _LOCK = text("SELECT pg_advisory_xact_lock(:key, hashtext(:wallet))")
 
 
@@ -154,9 +172,11 @@ def _shortage(conn: Connection, wallet: str, storing: Storing) -> Shortage | Non
     if conn.dialect.name == "postgresql":
         conn.execute(_LOCK, {"key": WALLET_LOCKS, "wallet": wallet})
     alone = _lacking(storing, _Reserved(0, 0))
+    slot = storing.balances.slot
     if alone is not None:
-        return Shortage(alone, passing=False)
-    reserved = _reserved(conn, wallet, spend, storing.balances.slot)
+        outdated = conn.scalar(_FILLED_LATER, {"wallet": wallet, "slot": slot})
+        return Shortage(alone, passing=bool(outdated))
+    reserved = _reserved(conn, wallet, spend, slot)
     together = _lacking(storing, reserved)
     return None if together is None else Shortage(together, passing=True)
 

@@ -102,8 +102,12 @@ class Board:
             purse = view.accounts.get(wallet)
             lamports.append(0 if purse is None else purse.lamports)
             tokens.update(self._amounts(name, Pubkey.from_string(wallet)))
-        slot = min(view.moment.slot for view in self._views.values())
-        return Balances(slot, min(lamports), tokens)
+        return Balances(self.oldest_slot, min(lamports), tokens)
+
+    @property
+    def oldest_slot(self) -> int:
+        """The slot up to which everything in it is known."""
+        return min(view.moment.slot for view in self._views.values())
 
     def _amounts(self, market: str, wallet: Pubkey) -> Iterator[tuple[str, int]]:
         accounts = self._views[market].accounts
@@ -158,13 +162,23 @@ class PoolReader:
         self._known: Accounts = {}
         self._board: Board | None = None
         self._read_at = monotonic()
+        self._landed_slot = 0
         self._reading: asyncio.Task[Board] | None = None
 
     async def board(self) -> Board:
         """Give what was read in this slot. Raises TransientError(CHAIN_UNAVAILABLE)."""
-        if self._board is not None and self._monotonic() - self._read_at < self._slot_seconds:
-            return self._board
+        board, age = self._board, self._monotonic() - self._read_at
+        if (
+            board is not None
+            and age < self._slot_seconds
+            and board.oldest_slot >= self._landed_slot
+        ):
+            return board
         return await self._shared()
+
+    def landed(self, slot: int) -> None:
+        """Take note of a trade of ours at a slot: what was read before knows neither price nor money."""
+        self._landed_slot = max(self._landed_slot, slot)
 
     async def latest(self) -> Board:
         """Give the last read however old; for what hardly changes, such as which accounts exist."""

@@ -226,6 +226,7 @@ class TransactionTrading:
 
     def fill(self, order: Order, attempt: StoredAttempt, landed: LandedTransaction) -> Fill:
         """Read from a landed transaction what it traded and what it cost."""
+        self._pools.landed(landed.slot)
         return read_fill(attempt, landed, self._venues)
 
     def _market(self, order: Order) -> Market:

@@ -169,6 +169,20 @@ async def test_balances_read_before_a_landing_do_not_count_its_money_twice(
     assert isinstance(stored, Claimed)
 
 
+async def test_balances_read_before_a_fill_do_not_end_the_order_that_spends_its_proceeds(
+    store: SqlStore,
+) -> None:
+    """What they lack may be what the fill brought: the order waits for newer ones, then it is short."""
+    first = await steps.sign(store, await steps.begin(store, "a"), Spend("", 0, 60))
+    await steps.fill(store, first)
+    second = await steps.begin(store, "b")
+    for slot, passing in ((FILL.slot - 1, True), (FILL.slot, False)):
+        balances = holding(1_000, tokens=0, slot=slot)
+        short = await steps.try_to_store(store, second, Spend("mint", 1, 5), balances=balances)
+        assert isinstance(short, Shortage)
+        assert short.passing is passing
+
+
 async def test_reservations_beyond_64_bits_are_added_up_exactly(store: SqlStore) -> None:
     """Sums of huge amounts neither overflow nor round."""
     huge = 2**63 - 1

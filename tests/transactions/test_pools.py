@@ -63,6 +63,20 @@ async def test_one_read_serves_a_slot() -> None:
     assert len(chain.reads) == 3
 
 
+async def test_what_was_read_before_a_trade_of_ours_counts_no_more() -> None:
+    """It knows neither the price that the trade left nor the money that it brought."""
+    chain, clock = lite_chain(), ManualClock()
+    pools = reader(chain, clock)
+    first = await pools.board()
+    pools.landed(first.oldest_slot)
+    assert await pools.board() is first
+    pools.landed(first.oldest_slot + 1)
+    chain.slot += 1
+    second = await pools.board()
+    assert second is not first
+    assert await pools.board() is second
+
+
 async def test_a_read_counts_from_when_it_was_asked_for() -> None:
     """State that took long to arrive is that much older."""
     chain, clock = HeldChain(lite_chain().svm), ManualClock()
