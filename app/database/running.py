@@ -50,6 +50,11 @@ def _compile(statement: Statement, given: tuple[str, ...]) -> _Compiled:
     return _Compiled(str(compiled), names, constants, row._make)
 
 
+def _direct(conn: Connection) -> bool:
+    """Tell whether this is SQLite's own driver: readers speak to it through another, asynchronous one."""
+    return conn.dialect.driver == _DIALECT.driver
+
+
 def _execute(conn: Connection, compiled: _Compiled, values: Values) -> sqlite3.Cursor:
     driver: Any = conn.connection.driver_connection
     parameters = compiled.parameters(values)
@@ -67,7 +72,7 @@ def _wrapped(conn: Connection, sql: str, error: sqlite3.Error) -> BaseException:
 
 def fetch(conn: Connection, statement: Statement, values: Values = _NOTHING) -> Sequence[Any]:
     """Run a statement and give its rows."""
-    if conn.dialect.name != "sqlite":
+    if not _direct(conn):
         return conn.execute(statement, dict(values)).all()
     compiled = _compile(statement, tuple(values))
     make_row = compiled.make_row
@@ -88,7 +93,7 @@ def fetch_value(conn: Connection, statement: Statement, values: Values = _NOTHIN
 
 def change(conn: Connection, statement: Statement, values: Values) -> int:
     """Run a statement that gives no rows; returns how many it changed."""
-    if conn.dialect.name != "sqlite":
+    if not _direct(conn):
         return conn.execute(statement, dict(values)).rowcount
     return _execute(conn, _compile(statement, tuple(values)), values).rowcount
 
@@ -97,7 +102,7 @@ def change_many(conn: Connection, statement: Statement, many: Sequence[Values]) 
     """Run a statement for each of several sets of values, which all have the same names."""
     if not many:
         return
-    if conn.dialect.name != "sqlite":
+    if not _direct(conn):
         conn.execute(statement, [dict(values) for values in many])
         return
     compiled = _compile(statement, tuple(many[0]))

@@ -47,6 +47,20 @@ async def test_what_is_not_sealed_is_not_read(store: SqlStore) -> None:
     assert len(await store.events(account="default", order_id=None, after=0, limit=9)) == 1
 
 
+async def test_whoever_follows_the_trail_finds_its_end(store: SqlStore) -> None:
+    """The end is the newest sealed position, and the lives of orders are read whole."""
+    assert await store.trail_end() == 0
+    await end(store, "a")
+    await end(store, "b")
+    await store.seal(4)
+    assert await store.trail_end() == 4
+    lives = await store.histories(["a", "b", "none"])
+    assert {order_id: [e.seq for e in life] for order_id, life in lives.items()} == {
+        "a": [1, 2, 3],
+        "b": [1],
+    }
+
+
 async def test_an_account_reads_its_own_events(store: SqlStore) -> None:
     """By account, by order, after a position, so many."""
     for order_id, account in (("a", "default"), ("b", "other"), ("c", "default")):
