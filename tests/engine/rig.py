@@ -25,7 +25,7 @@ from tests.engine.fake_store import FakeDatabase, FakeStore
 from tests.engine.fakes import FakeExecutor, FakeTelemetry, FakeTrading, ManualClock
 
 SIGNAL = {"action": "SELL", "market": "SOL-USDC", "size": Decimal("0.01")}
-LOOK_SECONDS = 0.01
+LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from app.domain.order import OrderStatus
 from tests.engine.simulation import Simulation
@@ -15,19 +13,6 @@ ORDERS = 40
 SEEDS = 10
 FIRST_SEED = int(os.environ.get("SIMULATION_SEED", "0"))
 """Where the seeds begin: the same each time unless another is asked for."""
-
-
-@pytest.fixture(autouse=True)
-def silence() -> Iterator[None]:
-    """Drop the log: it would tell thousands of lives."""
-
-    def drop(*_: object) -> structlog.typing.EventDict:
-        raise structlog.DropEvent
-
-    before = structlog.get_config()["processors"]
-    structlog.configure(processors=[drop])
-    yield
-    structlog.configure(processors=before)
 
 
 @pytest.mark.parametrize("start", range(FIRST_SEED, FIRST_SEED + 6 * SEEDS, SEEDS))
