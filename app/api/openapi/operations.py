@@ -131,10 +131,11 @@ def _post_signal() -> Schema:
         "Post a signal: answered once its order is durable",
         parameters=[key],
         answers={
-            "202": _json("Accepted", "A new order.", _LOCATION),
-            "200": _json(
-                "Accepted", "The order of an earlier request.", {**_LOCATION, **_REPLAYED}
-            ),
+            "202": {**_json("Accepted", "A new order.", _LOCATION), **_order_links()},
+            "200": {
+                **_json("Accepted", "The order of an earlier request.", {**_LOCATION, **_REPLAYED}),
+                **_order_links(),
+            },
         },
         problems=(400, 409, 413, 415, 422, 500, 503),
     )
@@ -142,6 +143,18 @@ def _post_signal() -> Schema:
     return {
         **operation,
         "requestBody": {"required": True, "content": {"application/json": content}},
+    }
+
+
+def _order_links() -> Schema:
+    """Say where the id in an answer leads."""
+    operations = {"order": "getOrder", "events": "getOrderEvents", "cancel": "cancelOrder"}
+    place = {"order_id": "$response.body#/order_id"}
+    return {
+        "links": {
+            name: {"operationId": operation, "parameters": place}
+            for name, operation in operations.items()
+        }
     }
 
 
@@ -261,6 +274,8 @@ def _event_answers() -> Schema:
     answer = _json("EventList", "A page, or a stream when text/event-stream is asked for.")
     stream = described(string(), "id: the event's position; event: its kind; data: an Event.")
     answer["content"]["text/event-stream"] = {"schema": stream}
+    after = {"after": "$response.body#/next_after"}
+    answer["links"] = {"next": {"operationId": "getEvents", "parameters": after}}
     return {"200": answer}
 
 
