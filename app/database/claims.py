@@ -234,7 +234,8 @@ _held = and_(
     ORDERS.c.version == bindparam("at_version"),
 )
 _RELEASE = update(ORDERS).where(_held).values(process=None)
-_RELOAD = select(ORDERS).where(_held)
+# Locked: a write whose answer was lost may still be on its way to its commit on PostgreSQL.
+_RELOAD = select(ORDERS).where(_held).with_for_update()
 
 
 def _values(holder: Holder, claimed: Claimed) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 import asyncio
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
-from app.database.addresses import address_of
-from app.database.engine import Database, open_database
+from app.database.addresses import PostgresServer, address_of
+from app.database.attempts import Storing, store_attempt
+from app.database.engine import Database, open_database, postgres_engine
 from app.database.orders import SqlStore, open_store
+from app.database.tables import ORDERS
 from app.domain import changes
 from app.domain.errors import ReasonCode, StartupError
 from app.domain.events import EventKind
@@ -336,6 +338,36 @@ async def test_only_ones_own_orders_can_be_disowned(
     held = await steps.begin(first, "held")
     assert await second.disown({}) == 0
     assert isinstance(await first.reload(held), Claimed)
+
+
+@pytest.mark.postgres
+async def test_reading_again_waits_for_a_write_that_is_still_being_committed(
+    postgres_url: str, two_stores: tuple[SqlStore, SqlStore]
+) -> None:
+    """The connection broke in COMMIT and the server goes on with it: what it commits is seen."""
+    store, _ = two_stores
+    claimed = await steps.begin(store)
+    address = address_of(postgres_url)
+    assert isinstance(address, PostgresServer)
+    engine = postgres_engine(address, size=1)
+    async with engine.connect() as conn:
+        process = str(await conn.scalar(select(ORDERS.c.process)))
+        storing = Storing(
+            claimed=claimed,
+            signed=steps.signed("signature"),
+            plan=makers.attempt().plan,
+            balances=steps.RICH,
+            reserve_lamports=0,
+            at_us=SOON,
+        )
+        await conn.run_sync(store_attempt, process, storing)
+        reading = asyncio.create_task(store.reload(claimed))
+        await asyncio.wait([reading], timeout=0.2)
+        await conn.commit()
+        again = await reading
+    await engine.dispose()
+    assert isinstance(again, Claimed)
+    assert steps.live(again).signature == "signature"
 
 
 # ---------------------------------------------------------------- word of new work
