@@ -214,6 +214,7 @@ class _Wired:
         work: dict[str, Work] = {
             "chain": self.identification.run,
             "metrics": opened.metrics.run,
+            "notifications": partial(opened.store.listen, lambda: self.manager.on_work()),
             "balance": partial(
                 upkeep.watch_balance, self.trading, opened.signer.address, self.seen
             ),
