@@ -187,6 +187,9 @@ class _Wired:
             self._background(),
         )
 
+    def _wake(self) -> None:
+        self.manager.on_work()
+
     def _report(self) -> Report:
         opened = self.opened
         identity = Identity(
@@ -214,7 +217,7 @@ class _Wired:
         work: dict[str, Work] = {
             "chain": self.identification.run,
             "metrics": opened.metrics.run,
-            "notifications": partial(opened.store.listen, lambda: self.manager.on_work()),
+            "notifications": partial(opened.store.listen, self._wake),
             "balance": partial(
                 upkeep.watch_balance, self.trading, opened.signer.address, self.seen
             ),
