@@ -100,9 +100,13 @@ def test_a_key_file_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "env",
-    [{"SYNERGY7_SERVER__HOST": "0.0.0.0"}, {"SYNERGY7_NETWORK": "mainnet"}],
+    [
+        {"SYNERGY7_SERVER__HOST": "0.0.0.0"},
+        {"SYNERGY7_NETWORK": "mainnet"},
+        {"SYNERGY7_SOLANA__RPC_URLS": '["http://127.0.0.1:8899", "https://rpc.example/key"]'},
+    ],
 )
 def test_without_keys_only_the_sandbox_on_loopback(tmp_path: Path, env: dict[str, str]) -> None:
-    """An open host or a real network is refused as long as nobody can be told from anybody."""
+    """An open host, a real network or a node elsewhere is refused: nobody can be told from anybody."""
     result = run_cli("serve", cwd=tmp_path, env={"SYNERGY7_SERVER__PORT": "0", **env})
     refused(result, "NO_API_KEYS", tmp_path)
