@@ -175,9 +175,10 @@ class Running:
         work = asyncio.Event()
         self.manager.on_work = work.set
         for number in itertools.count(1):
+            work.clear()  # before the look: what comes during it counts
             while not (await self.store.figures()).pending:
-                work.clear()
                 await work.wait()
+                work.clear()
             await self.fill(number)
 
     async def _recorded(self, claimed: Claimed, change: changes.Change) -> Claimed:

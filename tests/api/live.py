@@ -52,9 +52,11 @@ def served(folder: Path, prepare: Prepare = _nothing) -> Iterator[str]:
                 api.app, log_config=None, lifespan="off", timeout_graceful_shutdown=5
             )
             servers.append(_Server(config, ready))
-            filling = asyncio.create_task(api.fill_all())
-            await servers[0].serve([listener])
-            filling.cancel()
+            async with asyncio.TaskGroup() as tasks:
+                # should it fail, the server is canceled too and the test ends
+                filling = tasks.create_task(api.fill_all())
+                await servers[0].serve([listener])
+                filling.cancel()
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()
