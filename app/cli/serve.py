@@ -82,7 +82,8 @@ def _announce(app: FastAPI, listener: socket.socket) -> None:
 def bind(host: str, port: int) -> socket.socket:
     """Take the address before anything else is started; raises StartupError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # the protocol is named: asyncio turns Nagle's delay off only for sockets that say TCP
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
