@@ -99,7 +99,6 @@ class SandboxProcess:
     async def _start(self, port: int) -> SandboxAddress:
         options = self._options
         options.file.parent.mkdir(parents=True, exist_ok=True)
-        options.file.unlink(missing_ok=True)
         errors = options.file.with_suffix(".log")
         with errors.open("ab") as output:
             start = output.tell()
@@ -112,7 +111,7 @@ class SandboxProcess:
             )
         try:
             async with asyncio.timeout(START_SECONDS):
-                while (address := self._running()) is None:
+                while (address := self._running()) is None or address.pid != self._process.pid:
                     if self._process.returncode is not None:
                         raise _failed(_last_line(errors, start))
                     await asyncio.sleep(0.02)

@@ -118,9 +118,12 @@ class ExecutionEngine:
             _log.warning("draining took too long, orders stay for the next start", busy=self.busy)
         held = {h.order_id: h for h in (*self._running.values(), *self._confirmation.held())}
         await self._supervisor.stop()
-        for order in held.values():
-            await self._release(order)
-        await self._seal_all()
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                await asyncio.gather(*(self._release(order) for order in held.values()))
+                await self._seal_all()
+        except TimeoutError:
+            _log.warning("orders were not given back in time, their leases run out by themselves")
 
     async def _release(self, held: Held) -> None:
         try:

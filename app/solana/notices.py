@@ -12,6 +12,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
 RECONNECT_SECONDS: Final = 1.0
+CLOSE_SECONDS: Final = 1.0
+"""How long a node may take to say goodbye: a hung one must not hold up an orderly end."""
 WAITING_MAX: Final = 10_000
 """Subscriptions asked for while the connection is down or slow; more are dropped, polling sees them."""
 
@@ -40,7 +42,11 @@ class LandingNotices:
         while True:
             try:
                 async with connect(
-                    self._url, max_size=2**20, open_timeout=5, proxy=None
+                    self._url,
+                    max_size=2**20,
+                    open_timeout=5,
+                    close_timeout=CLOSE_SECONDS,
+                    proxy=None,
                 ) as connection:
                     await self._serve(connection)
             except (

@@ -62,6 +62,15 @@ def configure(folder: Path, chain: Chain | None, changes: Mapping[str, object]) 
     return load_settings(file)
 
 
+def endpoint(chain: Chain) -> dict[str, object]:
+    """Give the settings of a service that was told the chain's address, as any other cluster's."""
+    return {
+        "solana.rpc_urls": [chain.rpc_url],
+        "solana.ws_url": chain.ws_url,
+        "wallet.keypair_file": str(chain.wallet_file),
+    }
+
+
 @asynccontextmanager
 async def running(
     folder: Path, chain: Chain | None, changes: Mapping[str, object] | None = None
