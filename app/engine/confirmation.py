@@ -108,10 +108,11 @@ class Confirmation:
 
     def follow(self, held: Held) -> None:
         """Follow a fill until its block is finalized."""
-        attempts = held.view.attempts
-        landed = next((a for a in attempts if a.status is AttemptStatus.LANDED), None)
-        if landed is not None:
-            self._fills[landed.signature] = _Watched(held, landed, next_push_at=float("inf"))
+        self._fills |= {
+            attempt.signature: _Watched(held, attempt, next_push_at=float("inf"))
+            for attempt in held.view.attempts
+            if attempt.status is AttemptStatus.LANDED
+        }
 
     def notice(self, signature: str) -> None:
         """Look soon: something was seen of this signature."""

@@ -27,7 +27,13 @@ DEFAULT_ACCOUNT: Final = "default"
 CANCEL_BATCH: Final = 200
 CANCEL_SWEEPS_MAX: Final = 5
 """Sweeps of a mass cancellation: orders posted meanwhile must not keep it going for ever."""
-UNFINISHED: Final = (OrderStatus.QUEUED, OrderStatus.EXECUTING, OrderStatus.SUBMITTED)
+UNFINISHED: Final = (
+    OrderStatus.QUEUED,
+    OrderStatus.EXECUTING,
+    OrderStatus.SUBMITTED,
+    OrderStatus.QUEUED,
+)
+"""In the order of an order's way, and the queue again: some go back to it meanwhile."""
 POLL_SECONDS: Final = 0.5
 """How often a waiting reader looks itself, for changes made by another process."""
 

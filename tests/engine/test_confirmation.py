@@ -10,6 +10,7 @@ from app.domain.errors import ReasonCode
 from app.domain.events import EventKind
 from app.domain.order import Order, OrderStatus
 from app.domain.outcome import Absent, Commitment, ReplyOutcome, Seen, Unreachable
+from app.engine.held import Held
 from tests.engine.fake_chain import BLOCK_SECONDS, FINAL_BLOCKS, landed_transaction
 from tests.engine.fake_store import busy, unknown
 from tests.engine.rig import Knobs, Rig, pass_time, running
@@ -524,6 +525,25 @@ async def test_an_attempt_is_watched_once() -> None:
         await pass_time(0.1)
         assert rig.confirmation.held() == [held]
         assert len(rig.rpc.pushed) == pushed
+
+
+async def test_an_order_that_came_back_is_watched_by_its_new_handle() -> None:
+    """The old one, still at work, was lost meanwhile: it lets go of nothing that is not its own."""
+    async with running(Rig()) as rig:
+        gate = rig.chain.script.gate("transaction")
+        order_id = await rig.post()
+        await gate.reached.wait()
+        (old,) = rig.confirmation.held()
+        row = rig.database.rows[order_id]
+        row.process = None
+        assert not await old.reload()
+        (claimed,) = await rig.store.claim(1, rig.clock.now_us())
+        new = Held(claimed, rig.store, lambda _before, _after: None)
+        rig.confirmation.watch(new)
+        assert rig.confirmation.held() == [new]
+        gate.opened.set()
+        await rig.reaches(order_id, OrderStatus.FILLED, 2)
+        assert new.settled.is_set()
 
 
 async def test_a_status_of_absent_is_waited_on_while_the_bytes_may_land() -> None:

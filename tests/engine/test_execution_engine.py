@@ -10,7 +10,7 @@ from app.domain.order import OrderStatus
 from app.engine.lease import LeaseLostError
 from tests.engine.fake_store import busy, unknown
 from tests.engine.rig import Knobs, Rig, World, pass_time, running
-from tests.engine.scripting import Fault
+from tests.engine.scripting import Fault, Gate
 
 pytestmark = pytest.mark.anyio
 
@@ -169,15 +169,20 @@ async def test_a_store_that_stays_silent_after_a_timeout_is_asked_until_it_answe
 
 
 async def test_an_order_that_was_filled_unseen_gives_its_slot_back() -> None:
-    """The pass failed, and the order read again has nothing alive and nothing to do."""
-    async with running(Rig(Knobs(slots=1, execution_timeout=5))) as rig:
+    """The record of the fill hung until the pass was over, and its answer was lost: nothing is to do."""
+    async with running(Rig(Knobs(slots=1, execution_timeout=5, poll=0.1))) as rig:
         rig.chain.fate = lambda _attempt: None
         order_id = await rig.post()
-        await rig.until(lambda: rig.rpc.pushed)
-        rig.store.script.add("record", *[Fault(loses=unknown())] * 1)
-        (attempt,) = rig.database.attempts(order_id)
-        rig.chain.land(attempt, after=0)
-        await rig.until(lambda: rig.engine.busy == 0, 10)
+        await rig.until(lambda: EventKind.SUBMITTED in rig.database.kinds(order_id))
+        await rig.manager.cancel("default", order_id)  # no push is recorded in between
+        gate = Gate()
+        rig.store.script.add("record", Fault(after=gate, loses=unknown()))
+        rig.chain.land(rig.database.attempts(order_id)[0], after=0)
+        await gate.reached.wait()
+        await pass_time(6)
+        assert rig.engine.busy == 1
+        gate.opened.set()
+        await rig.until(lambda: rig.engine.busy == 0, 0.1)
         await rig.until(lambda: rig.order(order_id).finalized_at_us, 20)
 
 
