@@ -4,7 +4,8 @@ import logging
 import logging.handlers
 import queue
 import sys
-from collections.abc import MutableMapping
+import time
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,10 @@ import structlog
 
 QUIET: Final = ("httpx", "httpcore", "httpx2", "websockets", "asyncio", "aiosqlite", "alembic")
 """Loggers that write URLs, which may hold keys, or too much."""
+GATHER_SECONDS: Final = 0.02
+"""How long lines gather after others were written; the first after a pause is written at once."""
+LINES_MAX: Final = 256
+"""Lines written at one go."""
 _SHARED: Final[tuple[structlog.types.Processor, ...]] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -24,16 +29,16 @@ _SHARED: Final[tuple[structlog.types.Processor, ...]] = (
 class LogSystem:
     """The process's log, written by a thread of its own so that no order waits for the disk."""
 
-    def __init__(self, listener: logging.handlers.QueueListener) -> None:
+    def __init__(self, writer: "_Writer") -> None:
         """Start writing."""
-        self._listener = listener
-        listener.start()
+        self._writer = writer
+        writer.start()
 
     def close(self) -> None:
         """Write what is left."""
-        self._listener.stop()
-        for handler in self._listener.handlers:
-            handler.close()
+        self._writer.stop()
+        for output in self._writer.handlers:
+            output.close()
 
 
 def set_up_logs(*, level: str, path: Path, max_bytes: int, backups: int, network: str) -> LogSystem:
@@ -50,10 +55,10 @@ def set_up_logs(*, level: str, path: Path, max_bytes: int, backups: int, network
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(network=network)
-    handlers: list[logging.Handler] = [_console()]
+    outputs = [_console()]
     trouble = None
     try:
-        handlers.append(_file(path, max_bytes, backups))
+        outputs.append(_file(path, max_bytes, backups))
     except OSError as error:
         trouble = error.strerror
     root = logging.getLogger()
@@ -64,7 +69,7 @@ def set_up_logs(*, level: str, path: Path, max_bytes: int, backups: int, network
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    system = LogSystem(logging.handlers.QueueListener(waiting, *handlers))
+    system = LogSystem(_Writer(waiting, outputs))
     if trouble is not None:
         _log = structlog.get_logger(__name__)
         _log.warning(
@@ -81,10 +86,51 @@ class _QueueHandler(logging.handlers.QueueHandler):
         return record
 
 
-class _RotatingFile(logging.handlers.RotatingFileHandler):
-    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 - logging's name
-        """Go by the file's size: the standard handler formats every record twice to foresee it."""
-        return self.stream is not None and self.stream.tell() >= self.maxBytes
+class _Gathering(logging.Handler):
+    """Formats lines and hands those that have gathered to `target` as one record."""
+
+    def __init__(self, target: logging.Handler, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._target = target
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record))
+        except Exception:  # noqa: BLE001 - one line that cannot be written must not end the log
+            self.handleError(record)
+        if len(self._lines) >= LINES_MAX:
+            self.write_out()
+
+    def write_out(self) -> None:
+        """Write what has gathered."""
+        lines, self._lines = self._lines, []
+        if lines:
+            self._target.handle(logging.makeLogRecord({"msg": "\n".join(lines)}))
+
+    def close(self) -> None:
+        self.write_out()
+        self._target.close()
+        super().close()
+
+
+class _Writer(logging.handlers.QueueListener):
+    """Writes lines as they come, together when they come fast: to wake for each costs more than it."""
+
+    def __init__(self, waiting: "queue.SimpleQueue[Any]", outputs: Sequence[_Gathering]) -> None:
+        super().__init__(waiting, *outputs)
+        self._waiting = waiting
+        self._outputs = outputs
+
+    def dequeue(self, block: bool) -> logging.LogRecord:  # noqa: FBT001 - logging's signature
+        """Give the next line; when none waits, write those given and let others gather."""
+        if self._waiting.empty():
+            for output in self._outputs:
+                output.write_out()
+            time.sleep(GATHER_SECONDS)
+        record: logging.LogRecord = self._waiting.get(block)
+        return record
 
 
 def _drop_empty(
@@ -93,18 +139,18 @@ def _drop_empty(
     return {key: value for key, value in event.items() if value is not None}
 
 
-def _console() -> logging.Handler:
-    handler = logging.StreamHandler(sys.stderr)
+def _console() -> _Gathering:
     colors = sys.stderr.isatty()
-    handler.setFormatter(_Formatter(structlog.dev.ConsoleRenderer(colors=colors)))
-    return handler
+    renderer = structlog.dev.ConsoleRenderer(colors=colors)
+    return _Gathering(logging.StreamHandler(sys.stderr), _Formatter(renderer))
 
 
-def _file(path: Path, max_bytes: int, backups: int) -> logging.Handler:
+def _file(path: Path, max_bytes: int, backups: int) -> _Gathering:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = _RotatingFile(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
-    handler.setFormatter(_Formatter(structlog.processors.JSONRenderer()))
-    return handler
+    target = logging.handlers.RotatingFileHandler(
+        path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8"
+    )
+    return _Gathering(target, _Formatter(structlog.processors.JSONRenderer()))
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):

@@ -104,3 +104,29 @@ def test_a_folder_that_cannot_be_written_is_a_warning(
     shown = capsys.readouterr().err
     assert "the log file cannot be written" in shown
     assert "order filled" in shown
+
+
+def test_a_line_that_cannot_be_written_harms_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log goes on behind it, and the console tells of it."""
+    system = set_up_logs(
+        level="INFO", path=tmp_path / "x.log", max_bytes=10_000, backups=1, network="sandbox"
+    )
+    logging.getLogger("elsewhere").warning("%d is no number", "this")
+    logging.getLogger("elsewhere").warning("and on")
+    system.close()
+    assert [each["event"] for each in lines(tmp_path / "x.log")] == ["and on"]
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_lines_come_in_order_however_fast(tmp_path: Path) -> None:
+    """Many more than are written at one go: none is lost, none overtakes."""
+    system = set_up_logs(
+        level="INFO", path=tmp_path / "x.log", max_bytes=10**6, backups=1, network="sandbox"
+    )
+    log = structlog.get_logger("app.engine")
+    for number in range(1_000):
+        log.info("event", number=number)
+    system.close()
+    assert [each["number"] for each in lines(tmp_path / "x.log")] == list(range(1_000))
