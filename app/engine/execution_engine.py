@@ -185,6 +185,8 @@ class ExecutionEngine:
         everywhere = self._confirmation.held(), self._running.values(), self._ending.values()
         known: dict[str, int] = {}
         for held in chain.from_iterable(everywhere):
+            if held.lost:
+                continue
             version = held.view.order.version
             known[held.order_id] = max(version, known.get(held.order_id, version))
         return known
@@ -288,6 +290,7 @@ class ExecutionEngine:
             try:
                 await self._manager.refresh_figures()
                 if not self._stopping and self._lease.held():
+                    self._unclear = True  # an order that is held and not known would wait for ever
                     await self._end_overdue()
                     await self._adopt()
             except IntakeError as error:
