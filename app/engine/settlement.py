@@ -168,7 +168,7 @@ class Settlement:
         fill, moved = held.view.order.fill, None
         if fill is None or fill.slot != seen.slot:
             moved = await self._read_fill(held, attempt)
-            if moved is None:
+            if moved is None or moved.slot != seen.slot:  # the node read from may lag behind
                 return False
         at_us = self._clock.now_us()
         return await held.record(

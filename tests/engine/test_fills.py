@@ -6,7 +6,7 @@ from app.domain.attempt import AttemptStatus, StoredAttempt
 from app.domain.errors import ReasonCode
 from app.domain.events import EventKind
 from app.domain.order import OrderStatus
-from tests.engine.fake_chain import Landing
+from tests.engine.fake_chain import Landing, landed_transaction
 from tests.engine.fake_store import busy, unknown
 from tests.engine.rig import Knobs, Rig, World, pass_time, running
 from tests.engine.scripting import Fault
@@ -47,6 +47,25 @@ async def test_a_fill_whose_block_moved_keeps_the_final_slot() -> None:
         assert moved is not None
         assert attempt.landed_slot is not None
         assert moved > attempt.landed_slot
+
+
+async def test_a_moved_fill_is_not_kept_as_a_node_behind_tells_it() -> None:
+    """The status is final in the new block, while the transaction is still read from the old one."""
+    async with running(Rig()) as rig:
+        order_id, attempt, landing = await filled(rig)
+        fill = rig.order(order_id).fill
+        assert fill is not None
+        old = landed_transaction(attempt.signature, fill.slot)
+        rig.chain.fork(landing)
+        rig.chain.land(attempt, after=1.5)
+        rig.chain.read_back[attempt.signature] = old
+        await pass_time(20)
+        assert rig.order(order_id).finalized_at_us is None
+        rig.chain.read_back.clear()
+        await rig.until(lambda: rig.order(order_id).finalized_at_us, 3)
+        moved = rig.order(order_id).fill
+        assert moved is not None
+        assert moved.slot > fill.slot
 
 
 async def test_a_fill_that_is_gone_for_good_is_taken_back() -> None:
