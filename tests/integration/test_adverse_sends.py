@@ -60,18 +60,6 @@ async def test_sends_that_vanish_until_the_deadline_leave_nothing_behind(
         assert chain.executions(order_id) == [0]
 
 
-async def test_dead_attempts_are_bounded(tmp_path: Path, chain: Chain) -> None:
-    """Each retry costs a proof; after `max_retries` of them the order fails, saying why."""
-    limits = {**SHORT_LIVES, "execution.max_retries": 1}
-    async with running(tmp_path, chain, limits) as system:
-        chain.fault("accept_then_drop", "sendTransaction")
-        order_id = await system.submit_trading_signal(SELL)
-        order = await ended(system, order_id)
-        assert (order["status"], order["reason_code"]) == ("failed", "RETRIES_EXHAUSTED")
-        assert [attempt["status"] for attempt in order["attempts"]] == ["expired", "expired"]
-        assert chain.executions(order_id) == [0]
-
-
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [
