@@ -1,5 +1,6 @@
 """The log: JSON lines in a rotated file, readable lines on the console; secrets never reach either."""
 
+import contextlib
 import logging
 import logging.handlers
 import queue
@@ -17,6 +18,8 @@ GATHER_SECONDS: Final = 0.02
 """How long lines gather after others were written; the first after a pause is written at once."""
 LINES_MAX: Final = 256
 """Lines written at one go."""
+TROUBLE_SECONDS: Final = 60.0
+"""How often the console says that the log file cannot be written."""
 _SHARED: Final[tuple[structlog.types.Processor, ...]] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -29,16 +32,26 @@ _SHARED: Final[tuple[structlog.types.Processor, ...]] = (
 class LogSystem:
     """The process's log, written by a thread of its own so that no order waits for the disk."""
 
-    def __init__(self, writer: "_Writer") -> None:
-        """Start writing."""
-        self._writer = writer
-        writer.start()
+    def __init__(self, *outputs: "_Gathering", level: str) -> None:
+        """Take the root logger over and start writing."""
+        root = logging.getLogger()
+        self._before = root.handlers[:], root.level
+        waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        root.handlers[:] = [_QueueHandler(waiting)]
+        root.setLevel(level)
+        self._writer = _Writer(waiting, outputs)
+        self._writer.start()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is left, and give the root logger back; a full disk does not stop an end."""
+        root = logging.getLogger()
+        handlers, level = self._before
+        root.handlers[:] = handlers
+        root.setLevel(level)
         self._writer.stop()
         for output in self._writer.handlers:
-            output.close()
+            with contextlib.suppress(OSError):
+                output.close()
 
 
 def set_up_logs(*, level: str, path: Path, max_bytes: int, backups: int, network: str) -> LogSystem:
@@ -61,15 +74,9 @@ def set_up_logs(*, level: str, path: Path, max_bytes: int, backups: int, network
         outputs.append(_file(path, max_bytes, backups))
     except OSError as error:
         trouble = error.strerror
-    root = logging.getLogger()
-    waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    for handler in list(root.handlers):
-        root.removeHandler(handler)
-    root.addHandler(_QueueHandler(waiting))
-    root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    system = LogSystem(_Writer(waiting, outputs))
+    system = LogSystem(*outputs, level=level)
     if trouble is not None:
         _log = structlog.get_logger(__name__)
         _log.warning(
@@ -84,6 +91,32 @@ class _QueueHandler(logging.handlers.QueueHandler):
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         """Pass the record on as it is: the writing thread is in this process."""
         return record
+
+
+class _RotatingFile(logging.handlers.RotatingFileHandler):
+    _silent_until = float("-inf")
+
+    def __init__(self, path: Path, *, maxBytes: int, backupCount: int, encoding: str) -> None:  # noqa: N803
+        self._keeps_old = backupCount > 0
+        super().__init__(
+            path, maxBytes=maxBytes, backupCount=max(backupCount, 1), encoding=encoding
+        )
+
+    def doRollover(self) -> None:  # noqa: N802 - logging's name
+        """Begin anew when no old files are kept: the standard handler would let the file grow."""
+        if self._keeps_old or self.stream is None:
+            super().doRollover()
+        else:
+            self.stream.truncate(0)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say on the console, once a minute, that lines are lost."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif time.monotonic() >= self._silent_until:
+            self._silent_until = time.monotonic() + TROUBLE_SECONDS
+            sys.stderr.write(f"{self.baseFilename} cannot be written: {error.strerror}\n")
 
 
 class _Gathering(logging.Handler):
@@ -147,9 +180,7 @@ def _console() -> _Gathering:
 
 def _file(path: Path, max_bytes: int, backups: int) -> _Gathering:
     path.parent.mkdir(parents=True, exist_ok=True)
-    target = logging.handlers.RotatingFileHandler(
-        path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8"
-    )
+    target = _RotatingFile(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
     return _Gathering(target, _Formatter(structlog.processors.JSONRenderer()))
 
 

@@ -130,3 +130,40 @@ def test_lines_come_in_order_however_fast(tmp_path: Path) -> None:
         log.info("event", number=number)
     system.close()
     assert [each["number"] for each in lines(tmp_path / "x.log")] == list(range(1_000))
+
+
+def test_a_file_without_old_ones_begins_anew(tmp_path: Path) -> None:
+    """`backups` 0 bounds the log to one file, whose beginning is lost."""
+    path = tmp_path / "x.log"
+    for _ in range(6):
+        write(path, max_bytes=1_000, backups=0)
+    assert [each.name for each in tmp_path.iterdir()] == ["x.log"]
+    assert 0 < path.stat().st_size < 2_500
+    assert lines(path)[-1]["event"] == "theirs failed"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_said_once_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The console keeps every line, and its end is an orderly one."""
+    path = tmp_path / "x.log"
+    path.symlink_to("/dev/full")
+    write(path)
+    write(path)
+    shown = capsys.readouterr().err
+    assert shown.count("cannot be written: No space left on device") == 2
+    assert shown.count("order filled") == 2
+    assert "Logging error" not in shown
+
+
+def test_logging_is_given_back(tmp_path: Path) -> None:
+    """Who uses the system from Python has logging as it was, once the system is closed."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    system = set_up_logs(
+        level="DEBUG", path=tmp_path / "x.log", max_bytes=10_000, backups=1, network="sandbox"
+    )
+    assert (root.handlers, root.level) != before
+    system.close()
+    assert (root.handlers, root.level) == before

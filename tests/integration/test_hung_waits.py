@@ -171,6 +171,20 @@ async def test_a_log_folder_that_cannot_be_written(
     assert "order filled" in console
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+async def test_a_disk_that_is_full(
+    tmp_path: Path, chain: Chain, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Lines that cannot be written are lost to the file, said once, and hold up nothing."""
+    (tmp_path / "execution.log").symlink_to("/dev/full")
+    async with running(tmp_path, chain) as system:
+        ids = [await system.submit_trading_signal(signal) for signal in SIGNALS]
+        await end_well(system, chain, ids)
+    console = capfd.readouterr().err
+    assert console.count("cannot be written: No space left on device") == 1
+    assert console.count("order filled") == len(ids)
+
+
 async def test_a_push_that_hangs_does_not_hold_up_the_end(tmp_path: Path, chain: Chain) -> None:
     """The end comes within its limit; the attempt stays stored, and the next start fills it once."""
     limits = {"execution.push_timeout": 60, "execution.drain_timeout": 0.5}
