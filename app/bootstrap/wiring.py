@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Final
 
 from app.bootstrap import opening, upkeep
-from app.bootstrap.clock import SystemClock, uuid7
+from app.bootstrap.clock import SystemClock, Uuid7
 from app.bootstrap.markets import build_markets
 from app.bootstrap.report import Identity, Report, Sightings
 from app.database.orders import SqlStore
@@ -302,7 +302,7 @@ def _manager(opened: _Opened, ports: Ports) -> OrderManager:
             allow_public_fallback=execution.allow_public_fallback,
         ),
         wallet=opened.signer.address,
-        new_id=uuid7,
+        new_id=Uuid7(),
         order_timeout_seconds=orders.order_timeout,
         queue_max=execution.max_queue,
         history_max=orders.max_history_size,

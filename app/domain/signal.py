@@ -149,7 +149,8 @@ def _with_defaults(values: Mapping[str, object], rules: SignalRules) -> Signal:
 
 def priority_of(confidence: Decimal) -> int:
     """Give the priority of a signal that names none: 9 x confidence, halves rounded up."""
-    return math.floor(Fraction(confidence) * PRIORITY_MAX + Fraction(1, 2))
+    numerator, denominator = confidence.as_integer_ratio()
+    return (2 * PRIORITY_MAX * numerator + denominator) // (2 * denominator)
 
 
 @dataclass(frozen=True, slots=True)
