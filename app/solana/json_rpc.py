@@ -27,6 +27,7 @@ _NEVER_SENT: Final = (
     aiohttp.ClientConnectorCertificateError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
 )
 """No connection was made, or none was free: nothing was written to any."""
 _RETRY_AFTER: Final = re.compile(
@@ -143,7 +144,7 @@ class JsonRpcClient:
         http = self._http = self._http or self._open()
         try:
             async with http.post(self._url, data=body, allow_redirects=False) as response:
-                content = await response.read()
+                content = await _read_bounded(response)
         except _NEVER_SENT as error:
             return NeverSent(type(error).__name__)
         except (aiohttp.ClientError, OSError) as error:
@@ -164,6 +165,16 @@ class JsonRpcClient:
 def _tls() -> ssl.SSLContext:
     """Trust the roots that come with the service, the same on every machine."""
     return ssl.create_default_context(cafile=certifi.where())
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    """Read a body until it is beyond the bound: then it means nothing anyway."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            break
+    return bytes(body)
 
 
 def read_answer(http: int, headers: Mapping[str, str], body: bytes) -> Answer:
