@@ -89,7 +89,12 @@ _FIRST = (
     .limit(BATCH)
 )
 _CUT = delete(EVENTS).where(EVENTS.c.position <= bindparam("last"))
-_MOVE = update(CHECKPOINT).values(position=bindparam("at"), hash=bindparam("chained"))
+_MOVE = (
+    update(CHECKPOINT)
+    .where(CHECKPOINT.c.position < bindparam("at"))
+    .values(position=bindparam("at"), hash=bindparam("chained"))
+)
+_STANDS = select(CHECKPOINT.c.position)
 _FIRST_CHECKPOINT = insert(CHECKPOINT)
 
 
@@ -108,7 +113,10 @@ def _prune_events(conn: Connection, at_us: int, keep_after: int | None) -> int:
         return 0
     last = prefix[-1]
     conn.execute(_CUT, {"last": last.position})
-    if conn.execute(_MOVE, {"at": last.position, "chained": last.hash}).rowcount == 0:
+    if conn.scalar(_STANDS) is not None:
+        # forwards only: another process may have cut further meanwhile
+        conn.execute(_MOVE, {"at": last.position, "chained": last.hash})
+    else:
         values = {"checkpoint_id": 1, "position": last.position, "hash": last.hash}
         conn.execute(_FIRST_CHECKPOINT, values)
     _tell(conn, at_us, last.position, last.hash, len(prefix))

@@ -16,7 +16,8 @@ def file_lock(database: Path) -> Iterator[None]:
     The file stays: removing it would let two processes lock two files of one name. The kernel lets the
     lock go with the process, however that ends.
     """
-    path = database.with_name(f"{database.name}.lock")
+    real = database.resolve()  # another name of the same file is the same database
+    path = real.with_name(f"{real.name}.lock")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _take(descriptor, database)

@@ -36,6 +36,13 @@ def text(value: object) -> str:
     return value
 
 
+def _error(value: Mapping[str, object]) -> object | None:
+    """Give the `err` value; an answer without one tells nothing, least of all a success."""
+    if "err" not in value:
+        raise ValueError("no err")
+    return value["err"]
+
+
 def context_slot(result: Mapping[str, object]) -> int:
     """Give the slot of the bank that answered."""
     return integer(mapping(result.get("context")).get("slot"))
@@ -75,7 +82,7 @@ def _seen(value: Mapping[str, object], slot: int) -> Seen:
     return Seen(
         slot=integer(value.get("slot")),
         commitment=Commitment(text(level)),
-        error=value.get("err"),
+        error=_error(value),
         context_slot=slot,
     )
 
@@ -106,7 +113,7 @@ def simulation(result: object) -> Simulation:
     document = mapping(result)
     value = mapping(document.get("value"))
     return Simulation(
-        error=value.get("err"),
+        error=_error(value),
         logs=_logs(value.get("logs")),
         units=integer(value.get("unitsConsumed") or 0),
         slot=context_slot(document),
@@ -133,7 +140,7 @@ def transaction(result: object, signature: str) -> LandedTransaction:
     return LandedTransaction(
         signature=signature,
         slot=integer(document.get("slot")),
-        error=meta.get("err"),
+        error=_error(meta),
         fee_lamports=integer(meta.get("fee")),
         logs=_logs(meta.get("logMessages")),
         account_keys=tuple(keys),
