@@ -108,14 +108,14 @@ class ExecutionEngine:
             start(f"worker-{number}", self._work())
 
     async def stop(self) -> None:
-        """Claim no more, let passes end for a while, then give every held order back."""
+        """Claim no more, let passes end for a while, then give every held order back.
+
+        After a task has died nothing is waited for: passes may need just that one.
+        """
         self._stopping = True
         self._manager.stop_accepting()
-        try:
-            async with asyncio.timeout(self._drain_seconds):
-                await self._idle.wait()
-        except TimeoutError:
-            _log.warning("draining took too long, orders stay for the next start", busy=self.busy)
+        if self._supervisor.failure is None:
+            await self._drain()
         held = {h.order_id: h for h in (*self._running.values(), *self._confirmation.held())}
         await self._supervisor.stop()
         try:
@@ -124,6 +124,13 @@ class ExecutionEngine:
                 await self._seal_all()
         except TimeoutError:
             _log.warning("orders were not given back in time, their leases run out by themselves")
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            _log.warning("draining took too long, orders stay for the next start", busy=self.busy)
 
     async def _release(self, held: Held) -> None:
         try:
