@@ -19,8 +19,9 @@ TIP_LAMPORTS_MAX: Final = 100_000_000
 """Never a larger tip than 0.1 SOL, whatever a method asks for."""
 _MICRO: Final = 1_000_000
 _HEADROOM_TENTHS: Final = 11
-_HEADROOM_UNITS: Final = 300
-"""Two more instructions of 150 units, which the state may come to need until the landing."""
+_HEADROOM_UNITS: Final = 5_000
+"""What a program does only now and then, such as noting the pool's price every 15 s: a swap simulated
+before it is due lands when it is, and until one can afford it every swap on that pool fails."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from app.transactions.fees import Tip
 
 
 def test_the_limit_has_headroom_and_a_ceiling() -> None:
-    """A tenth and 300 units more than simulated, never above what the network allows."""
-    assert fees.unit_limit(42_555) == 46_811 + 300
-    assert fees.unit_limit(0) == 300
+    """A tenth and 5,000 units more than simulated, never above what the network allows."""
+    assert fees.unit_limit(42_555) == 46_811 + 5_000
+    assert fees.unit_limit(0) == 5_000
     assert fees.unit_limit(1_399_999) == 1_400_000
 
 
