@@ -123,12 +123,12 @@ async def ended(system: ExecutionSystem, order_id: str, seconds: float = WAIT_SE
 
 
 async def comes_to(
-    system: ExecutionSystem, order_id: str, what: str, holds: Callable[[Json], bool]
+    system: ExecutionSystem, order_id: str, what: str, holds: Callable[[Json], object]
 ) -> Json:
     """Wait until an order's document is as wanted; gives it."""
 
     async def looks_so() -> bool:
-        return holds(await document(system, order_id))
+        return bool(holds(await document(system, order_id)))
 
     await until(what, looks_so)
     return await document(system, order_id)

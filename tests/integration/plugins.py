@@ -31,6 +31,26 @@ def make(context):
     return Veil()
 '''
 
+SIEVE_METHOD = '''
+"""Says that it has accepted the bytes of every first attempt, and drops them."""
+
+from app.domain.outcome import Reply, ReplyOutcome
+from app.executors.rpc import RpcExecutor
+
+
+class Sieve(RpcExecutor):
+    name = "sieve"
+
+    async def submit(self, attempt, deadline):
+        if attempt.number == 1:
+            return Reply(ReplyOutcome.ACCEPTED, "ok")
+        return await super().submit(attempt, deadline)
+
+
+def make(context):
+    return Sieve(context.rpc_clients, context.gate)
+'''
+
 
 def install(folder: Path, method: str, source: str) -> Path:
     """Lay a package out that offers a method; gives the folder to be put on the import path."""
