@@ -133,6 +133,7 @@ def burst(sizes: Sizes, folder: Path) -> Measured:
     rates: list[float] = []
     calls: list[float] = []
     subscriptions: list[float] = []
+    signed: list[float] = []
     with subject(folder, WIDE) as under:
         _post(under, "warm-up", sizes.warm_up)
         under.wait_done()
@@ -143,14 +144,17 @@ def burst(sizes: Sizes, folder: Path) -> Measured:
             asked = under.calls()
             subscribed = asked.pop("signatureSubscribe", 0)
             ids = under.accepted[-sizes.burst :]
-            last = max(unix_seconds(each["filled_at"]) for each in under.filled(ids))
+            filled = under.filled(ids)
+            last = max(unix_seconds(each["filled_at"]) for each in filled)
             rates.append(sizes.burst / (last - min(each.sent_at for each in load.answers)))
             calls.append(asked.total() / sizes.burst)
             subscriptions.append(subscribed / sizes.burst)
+            signed.append(sum(len(each["attempts"]) for each in filled) / len(filled))
         figures = (
             Figure("POST to filled, 256 at once, 50 ms slots", "orders/s", rates, at_least(80)),
             Figure("RPC calls for an order, all included", "calls", calls, at_most(4)),
-            Figure("websocket subscriptions for an order", "", subscriptions),
+            Figure("websocket subscriptions for an order", "calls", subscriptions),
+            Figure("transactions signed for an order", "", signed),
             Figure("peak memory of the service", "MB", [under.memory_mb()], at_most(300)),
         )
         return figures, under.audit()

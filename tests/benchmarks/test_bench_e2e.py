@@ -23,6 +23,7 @@ NAMES = [
     "POST to filled, 256 at once, 50 ms slots",
     "RPC calls for an order, all included",
     "websocket subscriptions for an order",
+    "transactions signed for an order",
     "peak memory of the service",
     "POST to 202, at 10/s, p50",
     "POST to 202, at 10/s, p99",
