@@ -1,7 +1,7 @@
 """ExecutionEngine: the worker pool, and the tasks that keep it fed, alive and honest."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from app.domain.errors import IntakeError, ReasonCode
-from app.domain.order import OrderStatus, OrderView
+from app.domain.order import Order, OrderStatus, OrderView
 from app.domain.signal import US
 from app.engine.confirmation import Confirmation
 from app.engine.held import Held
@@ -278,16 +278,17 @@ class ExecutionEngine:
     def _recorded(self, before: OrderView, after: OrderView) -> None:
         """Tell of every committed change."""
         order = after.order
-        if order.status is not before.order.status:
+        for news in _news(before.order, order):
             _log.info(
-                f"order {order.status}",
+                news,
                 order_id=order.order_id,
                 attempt=len(after.attempts) or None,
+                signature=after.attempts[-1].signature if after.attempts else None,
                 reason_code=order.reason_code,
             )
-            if order.status.final:
-                self._telemetry.order_ended(order.status, order.reason_code or "")
-                self._telemetry.stage("total", (self._clock.now_us() - order.accepted_at_us) / US)
+        if order.status is not before.order.status and order.status.final:
+            self._telemetry.order_ended(order.status, order.reason_code or "")
+            self._telemetry.stage("total", (self._clock.now_us() - order.accepted_at_us) / US)
         self._manager.changed()
 
     # ------------------------------------------------------------ housekeeping
@@ -342,3 +343,13 @@ class ExecutionEngine:
                 self._manager.changed()
         except IntakeError as error:
             _log.warning("events could not be sealed", why=error.what)
+
+
+def _news(before: Order, after: Order) -> Iterator[str]:
+    """Say what the log tells of a change."""
+    if after.status is not before.status:
+        yield f"order {after.status}"
+    if after.landed_failed_at_us is not None and before.landed_failed_at_us is None:
+        yield "attempt failed on chain, not final yet"
+    if after.finalized_at_us is not None and before.finalized_at_us is None:
+        yield "order finalized"

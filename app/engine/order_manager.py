@@ -101,8 +101,16 @@ class OrderManager:
         order = accepted.order
         rejected = order.status is OrderStatus.REJECTED
         result = "replayed" if accepted.replayed else "rejected" if rejected else "accepted"
-        self._telemetry.signal(result, (order.reason_code or "") if rejected else "")
-        _log.info(f"signal {result}", order_id=order.order_id, market=order.signal.market)
+        reason = (order.reason_code or "") if rejected else ""
+        self._telemetry.signal(result, reason)
+        if rejected and not accepted.replayed:
+            self._telemetry.order_ended(order.status, reason)
+        _log.info(
+            f"signal {result}",
+            order_id=order.order_id,
+            market=order.signal.market,
+            reason_code=reason or None,
+        )
         return accepted
 
     async def _submit(self, body: object, account: str, key: str | None) -> Accepted:
@@ -151,9 +159,16 @@ class OrderManager:
 
     async def cancel(self, account: str, order_id: str) -> tuple[CancelOutcome, Order | None]:
         """Cancel an order, or ask for it when an attempt is alive."""
-        outcome, order = await self._store.cancel(account, order_id, self._clock.now_us())
+        at_us = self._clock.now_us()
+        outcome, order = await self._store.cancel(account, order_id, at_us)
         if outcome in (CancelOutcome.REQUESTED, CancelOutcome.CANCELED):
             self.on_cancel(order_id)
+        if outcome is CancelOutcome.REQUESTED:
+            _log.info("cancellation requested", order_id=order_id)
+        elif outcome is CancelOutcome.CANCELED and order and order.ended_at_us == at_us:
+            # by this call, not by an earlier one
+            self._telemetry.order_ended(order.status, order.reason_code or "")
+            _log.info("order canceled", order_id=order_id, reason_code=order.reason_code)
         self.changed()
         return outcome, order
 
