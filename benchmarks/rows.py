@@ -34,7 +34,7 @@ class Sizes:
     runs: int = 3
     warm_up: int = 50
     bare: int = 3_000
-    intake: int = 600
+    intake: int = 1_500
     burst: int = 1_000
     steady: int = 100
     steady_per_second: float = 10.0
