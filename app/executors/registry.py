@@ -64,22 +64,43 @@ def build_registry(
     """Make the named methods; an unknown name, or one that two plug-ins claim, is a start-up error."""
     if not names:
         raise StartupError("NO_METHODS", "no submission method is configured", "set methods.order")
-    factories = _factories(entry_points(group=ENTRY_POINT_GROUP))
+    plug_ins = _plug_ins(entry_points(group=ENTRY_POINT_GROUP))
     executors = []
     for name in names:
-        if name not in factories:
-            known = ", ".join(sorted(factories))
+        if name not in BUILT_IN and name not in plug_ins:
+            known = ", ".join(sorted({*BUILT_IN, *plug_ins}))
             what = f"the method {name!r} is not known"
             raise StartupError("METHOD_UNKNOWN", what, f"use: {known}, or install its package")
-        executors.append(factories[name](make_context(name)))
+        factory = BUILT_IN[name] if name in BUILT_IN else _load(plug_ins[name])
+        executors.append(_made(factory, make_context(name)))
     return ExecutorRegistry(executors)
 
 
-def _factories(found: Sequence[EntryPoint]) -> dict[str, Factory]:
-    factories = dict(BUILT_IN)
+def _plug_ins(found: Sequence[EntryPoint]) -> dict[str, EntryPoint]:
+    plug_ins: dict[str, EntryPoint] = {}
     for point in found:
-        if point.name in factories:
+        if point.name in plug_ins or point.name in BUILT_IN:
             what = f"the plug-in method {point.name!r} has the name of another"
             raise StartupError("METHOD_DUPLICATE", what, "uninstall one of them")
-        factories[point.name] = point.load()
-    return factories
+        plug_ins[point.name] = point
+    return plug_ins
+
+
+def _load(point: EntryPoint) -> Factory:
+    """Load a plug-in that is used; one that is not may be as broken as it likes."""
+    try:
+        factory: Factory = point.load()
+    except Exception as error:
+        what = (
+            f"the plug-in method {point.name!r} cannot be loaded ({type(error).__name__}: {error})"
+        )
+        raise StartupError("METHOD_BROKEN", what, "mend or uninstall its package") from error
+    return factory
+
+
+def _made(factory: Factory, context: MethodContext) -> Executor:
+    executor = factory(context)
+    if executor.name != context.name:
+        what = f"the method {context.name!r} calls itself {executor.name!r}"
+        raise StartupError("METHOD_BROKEN", what, "mend or uninstall its package")
+    return executor

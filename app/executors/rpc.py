@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from app.domain.attempt import StoredAttempt
 from app.domain.outcome import Reply, ReplyOutcome
@@ -10,6 +11,9 @@ from app.engine.ports import Privacy, TipNeeds
 from app.executors.gate import Gate, Verdict
 from app.executors.replies import classify_send, health
 from app.solana.json_rpc import JsonRpcClient
+
+MARGIN_SECONDS: Final = 0.05
+"""A push gives up so long before its deadline: cut off from outside it could not tell that a node hung."""
 
 
 class RpcExecutor:
@@ -55,7 +59,7 @@ class RpcExecutor:
         """Try node after node while nobody can have the bytes; what one node refused was not unsent."""
         reply = Reply(ReplyOutcome.NOT_SENT, "no_time")
         for client in self._clients:
-            seconds = deadline - asyncio.get_running_loop().time()
+            seconds = deadline - MARGIN_SECONDS - asyncio.get_running_loop().time()
             if seconds <= 0:
                 break
             last = await _send(client, attempt, seconds)

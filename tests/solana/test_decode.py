@@ -165,6 +165,27 @@ def test_another_shape_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("read", "document", "place"),
+    [
+        (statuses, STATUSES, ("value", 0)),
+        (decode.simulation, SIMULATION, ("value",)),
+        (transaction, TRANSACTION, ("meta",)),
+    ],
+)
+def test_an_answer_that_tells_no_error_tells_no_success(
+    read: Read, document: dict[str, Any], place: tuple[object, ...]
+) -> None:
+    """Success is an `err` of null, not a missing one."""
+    made = copy.deepcopy(document)
+    inner: Any = made
+    for step in place:
+        inner = inner[step]
+    del inner["err"]
+    with pytest.raises(ValueError, match="err"):
+        read(made)
+
+
+@pytest.mark.parametrize(
     ("confirmations", "level"), [(None, Commitment.FINALIZED), (3, Commitment.PROCESSED)]
 )
 def test_a_node_that_names_no_level_is_read_cautiously(

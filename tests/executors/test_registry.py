@@ -1,0 +1,129 @@
+"""The registry of methods: built in or installed, each name once, trouble told at the start."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from app.domain.errors import StartupError
+from app.executors.gate import Gate
+from app.executors.registry import (
+    ENTRY_POINT_GROUP,
+    ExecutorRegistry,
+    MethodContext,
+    build_registry,
+)
+from app.executors.rpc import RpcExecutor
+from app.solana.json_rpc import JsonRpcClient
+from tests.solana.server import Observer
+
+SENDER = '''
+class Sender:
+    """A method of another package."""
+
+    def __init__(self, context):
+        self.name = context.options.get("called", context.name)
+        self.made_of = context
+
+
+def broken(context):
+    raise AssertionError("made, though nobody asked")
+'''
+
+
+def connect(url: str, headers: Mapping[str, str]) -> JsonRpcClient:
+    """Make a client."""
+    return JsonRpcClient(url, timeout_seconds=1, observer=Observer(), headers=headers)
+
+
+def context(name: str, **options: object) -> MethodContext:
+    """Make what a method is made of."""
+    return MethodContext(name, options, Gate(name), (), connect)
+
+
+def install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *points: str, package: str = "sender"
+) -> None:
+    """Install a package with these entry points, as an installer would."""
+    info = folder / f"{package}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("\n".join([f"[{ENTRY_POINT_GROUP}]", *points, ""]))
+    (folder / "sender_of_another.py").write_text(SENDER)
+    monkeypatch.syspath_prepend(folder)
+
+
+def refused(*names: str) -> StartupError:
+    """Build what must be refused."""
+    with pytest.raises(StartupError) as caught:
+        build_registry(names, context)
+    return caught.value
+
+
+def test_a_built_in_method_is_made_by_name() -> None:
+    """With its gate; the registry gives it in order and by name."""
+    registry = build_registry(["rpc"], context)
+    (executor,) = registry
+    assert isinstance(executor, RpcExecutor)
+    assert registry.mapping() == {"rpc": executor}
+
+
+def test_an_installed_method_is_made_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file and one entry point make a method; the order is the configured one."""
+    install(tmp_path, monkeypatch, "sender = sender_of_another:Sender")
+    registry = build_registry(["sender", "rpc"], context)
+    assert list(registry.mapping()) == ["sender", "rpc"]
+
+
+def test_no_method_at_all_is_refused() -> None:
+    """Nothing could ever be executed."""
+    assert refused().code == "NO_METHODS"
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A typo is found at the start, and the line says what to write."""
+    install(tmp_path, monkeypatch, "sender = sender_of_another:Sender")
+    error = refused("rcp")
+    assert error.code == "METHOD_UNKNOWN"
+    assert "rpc, sender" in error.todo
+
+
+@pytest.mark.parametrize("second", ["rpc", "sender"])
+def test_a_name_claimed_twice_is_refused(
+    second: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a built-in and a plug-in, or by two plug-ins: nobody chooses in silence."""
+    install(tmp_path / "a", monkeypatch, "sender = sender_of_another:Sender")
+    install(tmp_path / "b", monkeypatch, f"{second} = sender_of_another:Sender", package="other")
+    assert refused("rpc").code == "METHOD_DUPLICATE"
+
+
+def test_a_method_named_twice_is_refused() -> None:
+    """The configured list has each once."""
+    assert refused("rpc", "rpc").code == "METHOD_DUPLICATE"
+    one = RpcExecutor((), Gate("rpc"))
+    with pytest.raises(StartupError):
+        ExecutorRegistry([one, one])
+
+
+@pytest.mark.parametrize("point", ["no_such_module:Sender", "sender_of_another:NoSuchClass"])
+def test_a_plug_in_that_cannot_be_loaded_is_refused_when_it_is_used(
+    point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that nobody uses keeps nobody from starting."""
+    install(tmp_path, monkeypatch, f"sender = {point}")
+    build_registry(["rpc"], context)
+    assert refused("sender").code == "METHOD_BROKEN"
+
+
+def test_a_method_that_calls_itself_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signals name methods as they are configured."""
+    install(tmp_path, monkeypatch, "sender = sender_of_another:Sender")
+    with pytest.raises(StartupError, match="METHOD_BROKEN"):
+        build_registry(["sender"], lambda name: context(name, called="other"))
