@@ -18,6 +18,8 @@ from app.settings import Settings
 EXIT_FAILED = 1
 GRACE_SECONDS = 5
 """For answers under way at the end; who waits longer is cut off, the orders go on."""
+KEEP_ALIVE_SECONDS = 75
+"""A bot that posts once a minute keeps its connection."""
 BACKLOG = 2_048
 
 
@@ -48,6 +50,8 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         lifespan="off",
         ws="none",
         server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
