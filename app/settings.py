@@ -1,17 +1,27 @@
 """Settings: a frozen tree read from config.yaml and, above it, the environment; typos are errors."""
 
+import json
 import os
-from collections.abc import Mapping
-from decimal import Decimal
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeGuard, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from app.domain.errors import StartupError
@@ -19,11 +29,24 @@ from app.domain.errors import StartupError
 PREFIX: Final = "SYNERGY7_"
 CONFIG_VARIABLE: Final = "SYNERGY7_CONFIG"
 SHIPPED_CONFIG: Final = Path(__file__).resolve().parent.parent / "config.yaml"
+TODO: Final = "see docs/configuration.md"
 SECRETS: Final = (("wallet", "secret_key"),)
 """Keys that may stand in the environment only."""
 
+
+def _listed(value: object) -> object:
+    """Read a list as the environment has it: JSON, or names with commas between."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Urls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class _Section(BaseModel):
@@ -76,7 +99,7 @@ class Metrics(_Section):
 class Methods(_Section):
     """Submission methods: their order, and a section each."""
 
-    order: tuple[str, ...] = ("rpc",)
+    order: Names = ("rpc",)
     options: Mapping[str, Mapping[str, Any]] = {}
 
 
@@ -98,7 +121,7 @@ class Wallet(_Section):
 class Solana(_Section):
     """The endpoints that the chain is read from; on the sandbox they are known by themselves."""
 
-    rpc_urls: tuple[SecretStr, ...] = ()
+    rpc_urls: Urls = ()
     ws_url: SecretStr | None = None
     request_timeout: Seconds = 3
     poll_interval: Annotated[float, Field(ge=0.02, le=10, allow_inf_nan=False)] = 0.8
@@ -205,11 +228,18 @@ def load_settings(path: Path | None = None) -> Settings:
         entries = document.get(section)
         if isinstance(entries, dict) and key in entries:
             what = f"{found}: {section}.{key} is a secret"
-            raise StartupError("CONFIG_SECRET", what, f"set {PREFIX}{section}__{key}".upper())
+            raise StartupError("CONFIG_SECRET", what, f"set {variable_of(section, key)} instead")
     try:
         return Settings(**document)
     except ValidationError as error:
-        raise _explain(error, found) from None
+        raise _explain(error, found, document) from None
+    except SettingsError:
+        raise _no_json() from None
+
+
+def variable_of(*path: object) -> str:
+    """Name the environment variable of a key: `SYNERGY7_SERVER__PORT` of server, port."""
+    return PREFIX + "__".join(str(part) for part in path).upper()
 
 
 def _config_file(path: Path | None) -> Path:
@@ -238,7 +268,8 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise StartupError("CONFIG_INVALID", f"{path} is no mapping of sections", "mend the file")
-    return document
+    # a section whose keys are all commented out is an empty one
+    return {key: {} if value is None else value for key, value in document.items()}
 
 
 class _Loader(yaml.SafeLoader):
@@ -255,32 +286,89 @@ class _Loader(yaml.SafeLoader):
 
 
 def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal:
-    return Decimal(str(loader.construct_scalar(node)).replace("_", ""))
+    text = str(loader.construct_scalar(node))
+    try:
+        return Decimal(text.replace("_", ""))
+    except InvalidOperation:
+        problem = "a number is none"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
 
 _Loader.add_constructor("tag:yaml.org,2002:float", _decimal)
 
 
 def _refuse_unknown_variables() -> None:
-    """Refuse a top-level variable that names nothing: pydantic-settings would pass it over."""
-    known = {name.upper() for name in Settings.model_fields}
-    for variable in sorted(os.environ):
-        if not variable.upper().startswith(PREFIX) or variable.upper() == CONFIG_VARIABLE:
-            continue
-        section = variable.upper().removeprefix(PREFIX).partition("__")[0]
-        if section not in known:
+    """Refuse a variable that names nothing: pydantic-settings would pass over some of them."""
+    for variable, path in _variables():
+        if _at(path) is None:
             what = f"the environment variable {variable} names no setting"
-            raise StartupError("CONFIG_UNKNOWN", what, "see docs/configuration.md")
+            raise StartupError("CONFIG_UNKNOWN", what, TODO)
 
 
-def _explain(error: ValidationError, path: Path) -> StartupError:
+def _variables() -> Iterator[tuple[str, Sequence[str]]]:
+    """Give the environment's variables of ours, each with the path that it names."""
+    for variable in sorted(os.environ):
+        name = variable.upper()
+        if name.startswith(PREFIX) and name != CONFIG_VARIABLE:
+            yield variable, name.removeprefix(PREFIX).lower().split("__")
+
+
+def _at(path: Sequence[str]) -> object:
+    """Give the type at a path of the tree, None when there is none; below a mapping every name goes."""
+    here: object = Settings
+    for part in path:
+        if get_origin(here) is Mapping:
+            return Any
+        if not _is_section(here) or part not in here.model_fields:
+            return None
+        here = here.model_fields[part].annotation
+    return here
+
+
+def _is_section(kind: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _no_json() -> StartupError:
+    """Name the variable of a whole section or mapping whose text is no JSON."""
+    for variable, path in _variables():
+        kind = _at(path)
+        if (_is_section(kind) or get_origin(kind) is Mapping) and not _is_json(variable):
+            what = f"the environment variable {variable} is no JSON object"
+            return StartupError("CONFIG_INVALID", what, TODO)
+    return StartupError("CONFIG_INVALID", "an environment variable is no JSON object", TODO)
+
+
+def _is_json(variable: str) -> bool:
+    try:
+        json.loads(os.environ[variable])
+    except ValueError:
+        return False
+    return True
+
+
+def _explain(error: ValidationError, path: Path, document: Mapping[str, object]) -> StartupError:
     """Name the first key at fault, and whether the file or the environment holds it; no values."""
     first = error.errors(include_input=False, include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    variable = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
-    in_environment = any(name.upper() == variable for name in os.environ)
-    where = f"the environment variable {variable}" if in_environment else f"{path}: {key}"
+    where = _holder(first["loc"], document) or f"{path}: {'.'.join(map(str, first['loc']))}"
     if first["type"] == "extra_forbidden":
-        what = f"{where} names no setting"
-        return StartupError("CONFIG_UNKNOWN", what, "see docs/configuration.md")
-    return StartupError("CONFIG_INVALID", f"{where}: {first['msg']}", "see docs/configuration.md")
+        return StartupError("CONFIG_UNKNOWN", f"{where} names no setting", TODO)
+    return StartupError("CONFIG_INVALID", f"{where}: {first['msg']}", TODO)
+
+
+def _holder(key: Sequence[object], document: Mapping[str, object]) -> str | None:
+    """Name the variable that a key came from: its own, or one of a whole section; None for the file."""
+    known = {variable.upper(): variable for variable, _ in _variables()}
+    own = known.get(variable_of(*key))
+    if own is None and not _stands_in(document, key):
+        own = next((v for n in range(len(key)) if (v := known.get(variable_of(*key[:n])))), None)
+        return own and f"the environment variable {own}: {'.'.join(map(str, key))}"
+    return own and f"the environment variable {own}"
+
+
+def _stands_in(document: object, key: Sequence[object]) -> bool:
+    for part in key:
+        if not isinstance(document, Mapping) or part not in document:
+            return False
+        document = document[part]
+    return True
