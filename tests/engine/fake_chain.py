@@ -66,6 +66,8 @@ class FakeChain:
         self.last_heights: dict[str, int] = {}
         self.fate: Callable[[StoredAttempt], object] = self.land
         self.lag_seconds = 0.0
+        self.shortest_life_blocks = 0
+        """How long the shortest life lasts that is to be had: after a start, as long as it can be."""
         self.is_ready = True
         self.down: set[str] = set()
         self.shown: dict[str, ChainStatus] = {}
@@ -138,7 +140,7 @@ class FakeChain:
         if blocks < LIFE_BLOCKS_MIN:
             return None
         height = height_at(self._clock.monotonic())
-        last = height + min(blocks, LIFE_BLOCKS)
+        last = height + max(min(blocks, LIFE_BLOCKS), self.shortest_life_blocks)
         return Blockhash(f"hash{height}", last, self._slot())
 
     async def accounts(self, addresses: Sequence[str]) -> Snapshot:

@@ -11,7 +11,7 @@ from app.domain.events import EventKind
 from app.domain.order import Order, OrderStatus
 from app.domain.outcome import Absent, Commitment, ReplyOutcome, Seen, Unreachable
 from app.engine.held import Held
-from tests.engine.fake_chain import BLOCK_SECONDS, FINAL_BLOCKS, landed_transaction
+from tests.engine.fake_chain import BLOCK_SECONDS, FINAL_BLOCKS, LIFE_BLOCKS, landed_transaction
 from tests.engine.fake_store import busy, unknown
 from tests.engine.rig import Knobs, Rig, pass_time, running
 from tests.engine.scripting import Fault
@@ -392,13 +392,16 @@ async def test_a_push_under_way_is_not_joined_by_another() -> None:
 
 async def test_after_the_deadline_nothing_is_pushed_only_watched() -> None:
     """Bytes that were out already may still land, and then it is a fill."""
-    async with running(Rig(Knobs(transaction_timeout=60))) as rig:
+    async with running(Rig()) as rig:
         nothing_lands(rig)
+        rig.chain.shortest_life_blocks = LIFE_BLOCKS
         order_id = await rig.post(valid_for=10)
         await rig.until(lambda: rig.rpc.pushed)
         await pass_time(10)
         pushed = len(rig.rpc.pushed)
         assert pushed > 3
+        await pass_time(10)
+        assert rig.order(order_id).in_doubt_since_us is None
         rig.chain.land(only(rig, order_id), after=0)
         await rig.reaches(order_id, OrderStatus.FILLED)
         assert len(rig.rpc.pushed) == pushed
@@ -440,6 +443,20 @@ async def test_a_cancellation_during_a_push_keeps_the_next_lane_empty() -> None:
         order_id = await rig.post()
         await gate.reached.wait()
         await rig.manager.cancel("default", order_id)
+        await pass_time(10)
+        assert rig.rpc.pushed == []
+
+
+async def test_a_loss_during_a_push_keeps_the_next_lane_empty() -> None:
+    """Another process took the order over while the first lane hung: it pushes now, not this one."""
+    async with running(Rig(methods=("jito", "rpc"))) as rig:
+        nothing_lands(rig)
+        gate = rig.methods["jito"].script.gate("submit")
+        order_id = await rig.post()
+        await gate.reached.wait()
+        (held,) = rig.confirmation.held()
+        rig.database.rows[order_id].process = "other"
+        assert not await held.reload()
         await pass_time(10)
         assert rig.rpc.pushed == []
 
