@@ -47,6 +47,12 @@ def seen(commitment: Commitment, error: object | None = None) -> Seen:
     return Seen(11_000, commitment, error, 11_000)
 
 
+def taken_over(rig: Rig, order_id: str) -> None:
+    """Let another process, which lives on, hold an order."""
+    rig.database.processes["other"] = float("inf")
+    rig.database.rows[order_id].process = "other"
+
+
 async def in_doubt(rig: Rig, order_id: str) -> Order:
     """Turn the clock until an order is in doubt."""
     await rig.until(lambda: rig.order(order_id).in_doubt_since_us is not None)
@@ -347,7 +353,7 @@ async def test_an_order_that_another_took_over_is_let_go() -> None:
     async with running(Rig()) as rig:
         nothing_lands(rig)
         order_id = await submitted(rig)
-        rig.database.rows[order_id].process = "other"
+        taken_over(rig, order_id)
         rig.chain.shown[only(rig, order_id).signature] = seen(Commitment.CONFIRMED, ERROR)
         await rig.until(lambda: not rig.confirmation.held())
         pushed = len(rig.rpc.pushed)
@@ -455,7 +461,7 @@ async def test_a_loss_during_a_push_keeps_the_next_lane_empty() -> None:
         order_id = await rig.post()
         await gate.reached.wait()
         (held,) = rig.confirmation.held()
-        rig.database.rows[order_id].process = "other"
+        taken_over(rig, order_id)
         assert not await held.reload()
         await pass_time(10)
         assert rig.rpc.pushed == []
