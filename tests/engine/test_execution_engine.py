@@ -229,6 +229,22 @@ async def test_what_a_run_left_in_doubt_is_adopted_without_a_slot() -> None:
         await second.reaches(doubted, OrderStatus.FILLED, 60)
 
 
+async def test_a_failure_that_a_run_left_unsettled_holds_no_slot_in_the_next() -> None:
+    """It has landed: it is watched to its finality beside the others."""
+    world = World()
+    world.chain.fate = lambda attempt: world.chain.land(attempt, error="an error")
+    async with running(Rig(Knobs(drain=0.1), world=world)) as first:
+        failed = await first.post()
+        await first.until(lambda: first.order(failed).landed_failed_at_us is not None)
+    world.chain.down.add("statuses")  # nothing more can be seen of it for now
+    async with running(Rig(ONE_SLOT, world=world, process="two")) as second:
+        await second.until(lambda: second.rpc.pushed)
+        await pass_time(0.1)
+        assert second.engine.busy == 0
+        world.chain.down.clear()
+        await second.until(lambda: EventKind.FAILED in second.database.kinds(failed))
+
+
 async def test_an_orderly_end_lets_passes_end_and_takes_up_nothing_new() -> None:
     """What is in a slot is finished; what is queued stays queued, free for the next."""
     rig = Rig(ONE_SLOT)
