@@ -1,5 +1,6 @@
 """What the tests of the interface share."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,10 +12,14 @@ from tests.api.kit import Running, running
 
 
 @pytest.fixture(scope="session")
-async def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database, migrated once for all tests."""
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database, migrated once for all tests.
+
+    Not async: an async fixture of the session would keep its event loop for the tests of other folders,
+    which may want a loop of their own.
+    """
     folder = tmp_path_factory.mktemp("migrated")
-    await migrate(str(folder / "orders.db"), "orders", backup_dir=folder)
+    asyncio.run(migrate(str(folder / "orders.db"), "orders", backup_dir=folder))
     return folder / "orders.db"
 
 
