@@ -20,6 +20,7 @@ START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 0.5
+TODO: Final = "see docs/sandbox.md"
 
 _log = structlog.get_logger(__name__)
 
@@ -34,6 +35,8 @@ class SandboxOptions:
     seed: int
     program_file: Path | None
     keeper_volatility_bps: int
+    start_seconds: float = START_SECONDS
+    stop_seconds: float = STOP_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +113,14 @@ class SandboxProcess:
                 start_new_session=True,  # Ctrl-C is for the service, which then ends it in order
             )
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(options.start_seconds):
                 while (address := self._running()) is None or address.pid != self._process.pid:
                     if self._process.returncode is not None:
                         raise _failed(_last_line(errors, start))
                     await asyncio.sleep(0.02)
         except TimeoutError:
             await self.close()
-            raise _failed(f"it was not ready within {START_SECONDS:.0f} s") from None
+            raise _failed(f"it was not ready within {options.start_seconds:g} s") from None
         _log.info("sandbox started", rpc_url=address.rpc_url, pid=address.pid)
         return address
 
@@ -140,7 +143,7 @@ class SandboxProcess:
             return
         process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(self._options.stop_seconds):
                 await process.wait()
         except TimeoutError:
             process.kill()
@@ -166,7 +169,7 @@ def _is_zombie(pid: int) -> bool:
 
 
 def _failed(why: str) -> StartupError:
-    return StartupError("SANDBOX_FAILED", f"the sandbox chain does not start: {why}", "mend that")
+    return StartupError("SANDBOX_FAILED", f"the sandbox chain does not start: {why}", TODO)
 
 
 def _last_line(path: Path, start: int) -> str:

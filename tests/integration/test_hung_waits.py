@@ -62,7 +62,7 @@ async def test_a_call_that_never_answers(tmp_path: Path, chain: Chain, rpc_metho
     async with running(tmp_path, chain, SHORT_WAITS) as system:
         chain.fault("hang", rpc_method)
         ids = [await system.submit_trading_signal(signal) for signal in SIGNALS]
-        await until(f"{rpc_method} hangs", lambda: chain.hits() >= 4)
+        await until(f"{rpc_method} hangs", lambda: chain.hits() >= len(SIGNALS))
         chain.clear()
         await end_well(system, chain, ids)
 
