@@ -83,8 +83,9 @@ class ExecutionSystem:
         """Start the workers and what feeds them."""
         if self._started:
             return
-        await self.parts.start()
-        self._started = True
+        parts = self.parts
+        self._started = True  # from here on there are tasks to be ended, whatever comes
+        await parts.start()
 
     async def stop(self) -> None:
         """Drain up to a limit, give held orders back, and close everything."""
