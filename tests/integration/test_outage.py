@@ -117,3 +117,14 @@ async def test_a_method_that_fails_again_and_again_opens_its_breaker(
         chain.clear()
         await settle(client, chain, [first, second])
         await until("it is ready", lambda: ready(client))
+
+
+async def test_an_endpoint_that_is_away_leaves_the_others(tmp_path: Path, chain: Chain) -> None:
+    """The first endpoint is down from the start: reads and pushes go to the second."""
+    changes = {"solana.rpc_urls": ["http://localhost:1", chain.rpc_url], **SHORT_WAITS}
+    async with served(tmp_path, chain, changes) as client:
+        await until("it is ready", lambda: ready(client))
+        ids = [
+            (await client.post("/signals", json=signal)).json()["order_id"] for signal in SIGNALS
+        ]
+        await settle(client, chain, ids)
