@@ -19,7 +19,7 @@ FIELDS = (
     "valid_for", "signal_time", "strategy", "methods", "allow_public_fallback", "max_slippage_bps",
     "metadata",
 )  # fmt: skip
-LIMIT_SECONDS = 5.0
+LIMIT_SECONDS = 0.5
 """Far more than any body takes here, far less than writing out a hostile exponent would."""
 
 HOSTILE = st.sampled_from(
