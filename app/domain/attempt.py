@@ -57,11 +57,21 @@ class Lane:
     patience_ms: int
 
 
+class LaneStrategy(StrEnum):
+    """How the lanes of a plan get the bytes."""
+
+    FALLBACK = "fallback"
+    """One after the other: the next when one refuses, or has not landed them within its patience."""
+    RACE = "race"
+    """All at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class LanePlan:
     """The ordered methods of an attempt; kept with it, so that a restart follows the same plan."""
 
     lanes: tuple[Lane, ...]
+    strategy: LaneStrategy = LaneStrategy.FALLBACK
 
 
 @dataclass(frozen=True, slots=True)

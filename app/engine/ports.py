@@ -77,9 +77,13 @@ class TipNeeds:
     """What a method demands of the transaction, known before building: payees and floors."""
 
     payees: tuple[str, ...] = ()
-    tip_lamports_min: int = 0
+    """Who may be tipped, any one of them."""
+    tip_lamports: int = 0
+    """What the method asks for now: its floor, or the going rate within its own cap."""
     unit_price_min: int = 0
     """Compute-unit price floor in micro-lamports."""
+    priority_fee_lamports_min: int = 0
+    """Floor of the whole priority fee."""
 
 
 class Executor(Protocol):
@@ -95,13 +99,22 @@ class Executor(Protocol):
 
     @property
     def needs(self) -> TipNeeds:
-        """What the transaction must carry for this method."""
+        """What the transaction must carry for this method; read whenever one is built."""
 
-    def admits(self) -> bool:
-        """Tell whether a push would be admitted now (breaker, limiter), without taking a place."""
+    def wait_seconds(self) -> float:
+        """Give how long until a push would be admitted (breaker, back-off, limiter), taking no place.
+
+        0: now; infinite: not before something changes.
+        """
 
     def state(self) -> Mapping[str, object]:
         """Give the method's state for `/status`: `name`, `breaker` and what else it knows."""
+
+    def reset(self) -> None:
+        """Close the breaker and forget every back-off: the operator says that the method is well."""
+
+    def claim(self, signature: str) -> str | None:
+        """Give what the method last said of these bytes' fate, such as `Failed`; never a proof."""
 
     async def submit(self, attempt: StoredAttempt, deadline: float) -> Reply:
         """Push the bytes once; answers before `deadline` (event-loop time). Raises only CancelledError."""
@@ -290,6 +303,9 @@ class Telemetry(Protocol):
 
     def landing(self, method: str, result: str, slots: int | None) -> None:
         """An attempt landed (`filled`, `failed`), credited to a method, so many slots after its push."""
+
+    def landed_against(self, method: str, claim: str) -> None:
+        """Bytes landed of which a method had said that they would not."""
 
     def fees(self, method: str, kind: str, lamports: int) -> None:
         """A landed transaction paid this much."""
