@@ -9,11 +9,11 @@ import itertools
 import json
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import certifi
@@ -80,6 +80,18 @@ class NoReply:
 Answer = Result | RpcError | Garbled | NeverSent | NoReply
 
 
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """An HTTP answer as it came; `headers` in lower case, a `body` beyond its bound cut off behind it."""
+
+    http: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Exchanged = Raw | NeverSent | NoReply
+
+
 class Observer(Protocol):
     """Who counts the requests. Never raises."""
 
@@ -106,7 +118,7 @@ class JsonRpcClient:
         self._timeout_seconds = timeout_seconds
         self._observer = observer
         self._ids = itertools.count(1)
-        self._headers = {"content-type": "application/json", **(headers or {})}
+        self._headers = dict(headers or {})
         self._connections_max = connections_max
         self._http: aiohttp.ClientSession | None = None
         self._closed = False
@@ -122,34 +134,66 @@ class JsonRpcClient:
             await self._http.close()
 
     async def call(
-        self, method: str, params: Sequence[object], *, timeout_seconds: float | None = None
+        self,
+        method: str,
+        params: Sequence[object] | Mapping[str, object],
+        *,
+        path: str = "",
+        timeout_seconds: float | None = None,
     ) -> Answer:
-        """Ask once; never retries, never raises but CancelledError."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await self._post(method, params)
-        except TimeoutError:
-            answer = NoReply("timeout")
-        self._observer.rpc(self.endpoint, method, outcome_label(answer), loop.time() - started)
-        return answer
-
-    async def _post(self, method: str, params: Sequence[object]) -> Answer:
+        """Ask once, `path` as for `exchange`; never retries, never raises but CancelledError."""
         request = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
         body = json.dumps(request, separators=(",", ":")).encode()
+        post = self._send("POST", body, path, "application/json", BODY_BYTES_MAX)
+        raw, seconds = await _within(self._seconds(timeout_seconds), post)
+        answer = read_answer(raw.http, raw.headers, raw.body) if isinstance(raw, Raw) else raw
+        self._observer.rpc(self.endpoint, method, outcome_label(answer), seconds)
+        return answer
+
+    async def exchange(
+        self,
+        label: str,
+        body: bytes | None,
+        *,
+        http_method: str = "POST",
+        path: str = "",
+        content_type: str = "application/json",
+        timeout_seconds: float | None = None,
+        body_bytes_max: int = BODY_BYTES_MAX,
+    ) -> Exchanged:
+        """Make one HTTP request, for what is no JSON-RPC; counted under `label`.
+
+        `path` is put behind the URL's path and before its query; a query of its own (`/send?method=x`,
+        `?only=true`) goes behind the URL's. Never retries, follows no redirection, never raises but
+        CancelledError.
+        """
+        send = self._send(http_method, body, path, content_type, body_bytes_max)
+        raw, seconds = await _within(self._seconds(timeout_seconds), send)
+        self._observer.rpc(self.endpoint, label, _exchange_label(raw), seconds)
+        return raw
+
+    def _seconds(self, asked: float | None) -> float:
+        return self._timeout_seconds if asked is None else asked
+
+    async def _send(
+        self, http_method: str, body: bytes | None, path: str, content_type: str, bytes_max: int
+    ) -> Exchanged:
         if self._closed:
             return NeverSent("closed")
         http = self._http = self._http or self._open()
+        url = _beneath(self._url, path) if path else self._url
+        headers = {} if body is None else {"content-type": content_type}
         try:
-            async with http.post(self._url, data=body, allow_redirects=False) as response:
-                content = await _read_bounded(response)
+            async with http.request(
+                http_method, url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                content = await _read_bounded(response, bytes_max)
         except _NEVER_SENT as error:
             return NeverSent(type(error).__name__)
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             return NoReply(type(error).__name__)
-        return read_answer(response.status, response.headers, content)
+        told = {name.lower(): value for name, value in response.headers.items()}
+        return Raw(response.status, told, content)
 
     def _open(self) -> aiohttp.ClientSession:
         """Make the session, in the loop that uses it. A POST is never sent twice by it."""
@@ -159,6 +203,7 @@ class JsonRpcClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
+            trust_env=False,
         )
 
 
@@ -167,12 +212,32 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+async def _within(seconds: float, sending: Awaitable[Exchanged]) -> tuple[Exchanged, float]:
+    """Wait so long for an answer; gives with it how long it took."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    try:
+        async with asyncio.timeout(seconds):
+            raw = await sending
+    except TimeoutError:
+        raw = NoReply("timeout")
+    return raw, loop.time() - started
+
+
+def _beneath(url: str, path: str) -> str:
+    """Put a path, with or without a query, behind a URL's path and before its query."""
+    base, added = urlsplit(url), urlsplit(path)
+    whole = base.path.rstrip("/") + added.path if added.path else base.path
+    query = "&".join(each for each in (base.query, added.query) if each)
+    return urlunsplit(base._replace(path=whole, query=query))
+
+
+async def _read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
     """Read a body until it is beyond the bound: then it means nothing anyway."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > BODY_BYTES_MAX:
+        if len(body) > bytes_max:
             break
     return bytes(body)
 
@@ -227,6 +292,12 @@ def _retry_after(headers: Mapping[str, str], message: str) -> float | None:
 def outcome_label(answer: Answer) -> str:
     """Give the bounded word under which an answer is counted."""
     return _OUTCOMES[type(answer)]
+
+
+def _exchange_label(raw: Exchanged) -> str:
+    if isinstance(raw, Raw):
+        return "ok" if raw.http < HTTPStatus.MULTIPLE_CHOICES else "error"
+    return _OUTCOMES[type(raw)]
 
 
 _OUTCOMES: Final[Mapping[type, str]] = {

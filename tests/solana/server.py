@@ -61,7 +61,13 @@ class Server:
     port: int = 0
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     connections: int = 0
+
+    @property
+    def targets(self) -> list[str]:
+        """The method, path and query of each request."""
+        return [head.decode().split(" HTTP/")[0] for head in self.headers]
 
     @property
     def url(self) -> str:
@@ -81,9 +87,11 @@ class Server:
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-        request = json.loads(await reader.readexactly(length))
+        told = head.lower().split(b"content-length:")[1:]
+        body = await reader.readexactly(int(told[0].split(b"\r\n")[0]) if told else 0)
+        request = json.loads(body) if b"content-type: application/json" in head.lower() else {}
         self.headers.append(head)
+        self.bodies.append(body)
         self.requests.append(request)
         step = self.answer(request)
         if isinstance(step, Half):

@@ -16,6 +16,7 @@ from app.solana.json_rpc import (
     JsonRpcClient,
     NeverSent,
     NoReply,
+    Raw,
     Result,
     RpcError,
     endpoint_label,
@@ -268,6 +269,144 @@ async def test_headers_of_a_result_are_told_in_any_case() -> None:
         found = await client.call("sendTransaction", [])
     assert isinstance(found, Result)
     assert found.headers["x-bundle-id"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("", "/secret?api-key=hidden"),
+        ("/api/v1/bundles", "/secret/api/v1/bundles?api-key=hidden"),
+        ("/api/v1/transactions?bundleOnly=true", None),
+        ("?bundleOnly=true", "/secret?api-key=hidden&bundleOnly=true"),
+    ],
+)
+async def test_a_path_goes_behind_the_address_and_before_its_query(
+    path: str, target: str | None
+) -> None:
+    """Vendors keep a key in either; a query of the path's own goes behind the address's."""
+    wanted = target or "/secret/api/v1/transactions?api-key=hidden&bundleOnly=true"
+    async with scripted(result(1), result(2)) as server, client_of(server) as client:
+        await client.call("sendBundle", [], path=path)
+        await client.exchange("send", b"{}", path=path)
+    assert server.targets == [f"POST {wanted}"] * 2
+
+
+@pytest.mark.parametrize(
+    ("address", "target"),
+    [("/", "/api/v1"), ("/key/", "/key/api/v1"), ("", "/api/v1"), ("?a=%20b", "/api/v1?a=%20b")],
+)
+async def test_a_path_is_joined_by_one_slash(address: str, target: str) -> None:
+    """Whether the configured address ends in one or not, and nothing of it is written anew."""
+    async with scripted(result(1)) as server:
+        url = f"http://127.0.0.1:{server.port}{address}"
+        client = JsonRpcClient(url, timeout_seconds=5, observer=Observer())
+        await client.call("getSlot", [], path="/api/v1")
+        await client.close()
+    assert server.targets == [f"POST {target}"]
+
+
+async def test_parameters_may_have_names() -> None:
+    """Some vendors' methods take an object in place of an array."""
+    async with scripted(result(1)) as server, client_of(server) as client:
+        await client.call("qn_estimatePriorityFees", {"last_n_blocks": 100})
+    assert server.requests[0]["params"] == {"last_n_blocks": 100}
+
+
+RAW: list[tuple[str, Step, Raw]] = [
+    ("a text", http(200, "ok"), Raw(200, {"content-length": "2"}, b"ok")),
+    ("nothing", http(200, ""), Raw(200, {"content-length": "0"}, b"")),
+    (
+        "a refusal, with its headers in lower case",
+        http(429, "slow", "Retry-After: 3"),
+        Raw(429, {"content-length": "4", "retry-after": "3"}, b"slow"),
+    ),
+    (
+        "a redirection that is not followed",
+        http(307, "", "Location: http://127.0.0.1:1/"),
+        Raw(307, {"content-length": "0", "location": "http://127.0.0.1:1/"}, b""),
+    ),
+]
+
+
+@pytest.mark.parametrize(("step", "raw"), [s[1:] for s in RAW], ids=[s[0] for s in RAW])
+async def test_an_exchange_tells_the_answer_as_it_came(step: Step, raw: Raw) -> None:
+    """Whoever asked something else than JSON-RPC reads it himself."""
+    async with scripted(step) as server, client_of(server) as client:
+        assert await client.exchange("send", b"bytes", content_type="text/plain") == raw
+        assert server.bodies == [b"bytes"]
+        assert b"content-type: text/plain" in server.headers[0].lower()
+
+
+async def test_an_exchange_without_a_body_just_asks() -> None:
+    """With another HTTP method, and no type of a body that there is not."""
+    async with scripted(http(200, "[]")) as server, client_of(server) as client:
+        raw = await client.exchange("tip_floor", None, http_method="GET", path="/tip_floor")
+        assert isinstance(raw, Raw)
+        assert server.targets == ["GET /secret/tip_floor?api-key=hidden"]
+        assert server.bodies == [b""]
+        assert b"content-type" not in server.headers[0].lower()
+
+
+async def test_an_exchange_reads_no_further_than_its_bound() -> None:
+    """What is longer is told cut off behind the bound, never kept whole."""
+    bound = 1_000
+    async with scripted(http(200, "x" * 10 * 2**20)) as server, client_of(server) as client:
+        raw = await client.exchange("send", b"{}", body_bytes_max=bound)
+    assert isinstance(raw, Raw)
+    assert bound < len(raw.body) < 2**20
+
+
+@pytest.mark.parametrize("step", [s[1] for s in NEVER_SAID], ids=[s[0] for s in NEVER_SAID])
+async def test_an_exchange_that_broke_tells_nothing(step: Step) -> None:
+    """As with JSON-RPC: whoever read the request may have acted on it."""
+    async with scripted(step) as server, client_of(server) as client:
+        assert isinstance(await client.exchange("send", b"{}"), NoReply)
+
+
+async def test_an_exchange_that_never_began_is_told_apart() -> None:
+    """Nobody listens, or the client is closed: nothing left."""
+    client = JsonRpcClient("http://127.0.0.1:1", timeout_seconds=5, observer=Observer())
+    assert isinstance(await client.exchange("send", b"{}"), NeverSent)
+    await client.close()
+    assert await client.exchange("send", b"{}") == NeverSent("closed")
+
+
+async def test_an_exchange_has_a_time_of_its_own() -> None:
+    """Else the client's."""
+    async with scripted(HANG, HANG) as server, client_of(server, timeout_seconds=0.05) as client:
+        assert await client.exchange("send", b"{}") == NoReply("timeout")
+        assert await client.exchange("send", b"{}", timeout_seconds=0.02) == NoReply("timeout")
+
+
+async def test_exchanges_are_counted_under_their_label() -> None:
+    """By the same words: what was answered with a status of success is well."""
+    observer = Observer()
+    steps: list[Step] = [http(200, "ok"), http(429, "no"), http(302, ""), CLOSE]
+    async with scripted(*steps) as server, client_of(server, observer=observer) as client:
+        for _ in steps:
+            await client.exchange("send", b"{}")
+    assert [word for _, _, word in observer.told] == ["ok", "error", "error", "no_reply"]
+    assert {label for _, label, _ in observer.told} == {"send"}
+
+
+async def test_no_proxy_of_the_environment_comes_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine says about proxies is not what the operator configured."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert await ask(result(7)) == Result(7)
+
+
+async def test_a_header_that_cannot_be_sent_raises_nothing() -> None:
+    """A key with a line's end in it is a wrong configuration, not a defect of whoever calls."""
+    async with scripted(result(1)) as server:
+        client = JsonRpcClient(
+            server.url, timeout_seconds=5, observer=Observer(), headers={"x-token": "a\r\nb"}
+        )
+        assert isinstance(await client.call("getSlot", []), NoReply)
+        await client.close()
+        assert server.requests == []
 
 
 async def test_requests_are_counted_under_a_name_without_secrets() -> None:
