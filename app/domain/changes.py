@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TypedDict
 
 from app.domain.attempt import AttemptStatus, StoredAttempt, Submission
@@ -160,8 +161,17 @@ def submitted(attempt: StoredAttempt, submissions: tuple[Submission, ...], *, at
     )
 
 
-def filled(attempt: StoredAttempt, fill: Fill, *, at_us: int) -> Change:
-    """The attempt landed without error in a confirmed block: the order is filled."""
+def filled(
+    attempt: StoredAttempt,
+    fill: Fill,
+    *,
+    at_us: int,
+    claims: Mapping[str, str] = MappingProxyType({}),
+) -> Change:
+    """The attempt landed without error in a confirmed block: the order is filled.
+
+    `claims`: methods that had said it would not land, with what they had said.
+    """
     order = OrderUpdate(
         status=OrderStatus.FILLED,
         fill=fill,
@@ -178,6 +188,7 @@ def filled(attempt: StoredAttempt, fill: Fill, *, at_us: int) -> Change:
         "slot": fill.slot,
         "method": attempt.landing_method,
         **_amounts(fill),
+        **_contradicted(claims),
     }
     return Change(
         kind=EventKind.FILLED,
@@ -267,8 +278,19 @@ def landed_failed(attempt: StoredAttempt, *, slot: int, at_us: int) -> Change:
     )
 
 
-def attempt_failed(attempt: StoredAttempt, error: ProgramError, *, slot: int, at_us: int) -> Change:
-    """The attempt failed in a finalized block: it is dead."""
+def _contradicted(claims: Mapping[str, str]) -> Mapping[str, object]:
+    return {"contradicted_claims": dict(claims)} if claims else {}
+
+
+def attempt_failed(
+    attempt: StoredAttempt,
+    error: ProgramError,
+    *,
+    slot: int,
+    at_us: int,
+    claims: Mapping[str, str] = MappingProxyType({}),
+) -> Change:
+    """The attempt failed in a finalized block: it is dead; `claims` as of `filled`."""
     document = error.document()
     return Change(
         kind=EventKind.FAILED,
@@ -278,6 +300,7 @@ def attempt_failed(attempt: StoredAttempt, error: ProgramError, *, slot: int, at
             "signature": attempt.signature,
             "slot": slot,
             "error": document,
+            **_contradicted(claims),
         },
         order=OrderUpdate(in_doubt_since_us=None, landed_failed_at_us=None, tries=0),
         number=attempt.number,

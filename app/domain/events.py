@@ -8,6 +8,8 @@ from enum import StrEnum
 
 GENESIS_HASH = "0" * 64
 """The hash before the first sealed event."""
+SYSTEM = ""
+"""The order id, and the account, of events that tell of the system itself: every account sees them."""
 
 
 class EventKind(StrEnum):
@@ -29,12 +31,21 @@ class EventKind(StrEnum):
     LANDED_FAILED = "attempt.landed_failed"
     FAILED = "attempt.failed"
     EXPIRED = "attempt.expired"
+    METHOD_DISABLED = "method.disabled"
+    METHOD_ENABLED = "method.enabled"
+    METHOD_RESET = "method.reset"
+    METHOD_BREAKER = "method.breaker"
+    METHOD_LIMITED = "method.limited"
+    BUNDLE_CONTRADICTED = "method.contradicted"
     CHECKPOINT = "audit.checkpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One entry of the trail; `seq` counts within the order from 1, sealing gives the last two."""
+    """One entry of the trail; `seq` counts within the order from 1, sealing gives the last two.
+
+    Events of the system itself have `SYSTEM` for an order id, and count together.
+    """
 
     order_id: str
     seq: int

@@ -9,9 +9,11 @@ from typing import Final
 import structlog
 
 from app.domain import changes
-from app.domain.attempt import AttemptStatus, StoredAttempt
+from app.domain.attempt import AttemptStatus, StoredAttempt, Submission
+from app.domain.changes import Change
 from app.domain.errors import IntakeError
-from app.domain.order import OrderStatus
+from app.domain.lanes import HOLDS, turn
+from app.domain.order import OrderStatus, OrderView
 from app.domain.outcome import (
     Absent,
     ChainStatus,
@@ -49,6 +51,8 @@ class _Watched:
     held: Held
     attempt: StoredAttempt
     next_push_at: float
+    pushes: list[Submission] = field(default_factory=list)
+    """Everything pushed so far, whether it could be recorded or not."""
     pushing: asyncio.Task[None] | None = None
     busy: bool = False
     proofs_failed: int = 0
@@ -94,7 +98,8 @@ class Confirmation:
         attempt = held.live
         if attempt is None or self._is_watched(attempt):
             return
-        watched = _Watched(held, attempt, next_push_at=self._clock.monotonic())
+        now, pushes = self._clock.monotonic(), list(attempt.submissions)
+        watched = _Watched(held, attempt, next_push_at=now, pushes=pushes)
         self._live[attempt.signature] = watched
         order = held.view.order
         if order.in_doubt_since_us is not None or order.landed_failed_at_us is not None:
@@ -220,7 +225,7 @@ class Confirmation:
 
     async def _landed(self, watched: _Watched, *, past: bool) -> None:
         """Settle a fill; one that cannot be read back is no failure, and past its life in doubt."""
-        if watched.pushing is not None:
+        if watched.pushing is not None and all(p.outcome not in HOLDS for p in watched.pushes):
             await asyncio.wait([watched.pushing], timeout=PUSH_REPLY_SECONDS)
         if await self._settlement.landed(watched.held, watched.attempt):
             self._settled(watched)
@@ -307,30 +312,39 @@ class Confirmation:
             and self._lease.held()
         )
 
-    def _lane(self, watched: _Watched) -> int:
-        """Give the lane whose turn it is: each holds the bytes for its patience, the last for good."""
-        waited_ms = (self._clock.now_us() - watched.attempt.signed_at_us) // 1_000
-        lanes = watched.attempt.plan.lanes
-        for number, lane in enumerate(lanes):
-            waited_ms -= lane.patience_ms
-            if waited_ms < 0:
-                return number
-        return len(lanes) - 1
-
     async def _push(self, watched: _Watched) -> None:
-        """Push, then record how it went; the record of a push never decides anything."""
-        submissions = await self._executor.push(
-            watched.attempt, self._lane(watched), lambda: self._may_push(watched)
+        """Push to the lanes whose turn it is; when they make wait, come back as soon as one does not."""
+        attempt = watched.attempt
+        whose = turn(
+            attempt.plan,
+            watched.pushes,
+            signed_at_us=attempt.signed_at_us,
+            now_us=self._clock.now_us(),
         )
+        wait_seconds = await self._executor.push(
+            attempt,
+            whose,
+            lambda: self._may_push(watched),
+            lambda submission: self._pushed(watched, submission),
+        )
+        if wait_seconds is not None:
+            soon = self._clock.monotonic() + wait_seconds
+            watched.next_push_at = min(watched.next_push_at, soon)
+
+    async def _pushed(self, watched: _Watched, submission: Submission) -> None:
+        """Record how a push went; the record never decides anything, nor keeps bytes from going on."""
+        watched.pushes.append(submission)
         at_us = self._clock.now_us()
-        number = watched.attempt.number
-        await watched.held.record(
-            lambda view: [
-                changes.submitted(current, submissions, at_us=at_us)
-                for current in view.attempts
-                if current.number == number and submissions
-            ]
-        )
+
+        def make(view: OrderView) -> list[Change]:
+            current = next(a for a in view.attempts if a.number == watched.attempt.number)
+            news = tuple(push for push in watched.pushes if push not in current.submissions)
+            return [changes.submitted(current, news, at_us=at_us)] if news else []
+
+        try:
+            await watched.held.record(make)
+        except IntakeError as error:  # it is recorded with the next one
+            _log.warning("a push is not recorded yet", why=error.what)
 
     # ------------------------------------------------------------ fills and cancellations
 

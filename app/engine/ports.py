@@ -43,6 +43,7 @@ __all__ = [
     "Draft",
     "Executor",
     "Explained",
+    "Hindrance",
     "IntakeRefusal",
     "LandedTransaction",
     "LostLease",
@@ -86,6 +87,15 @@ class TipNeeds:
     """Floor of the whole priority fee."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """Why a method would take no push now (`breaker_open`, `limited`, `disabled`), and for how long."""
+
+    reason: str
+    seconds: float
+    """Infinite: not before somebody acts."""
+
+
 class Executor(Protocol):
     """A submission method: pushes the bytes of a stored attempt and classifies the reply."""
 
@@ -101,10 +111,10 @@ class Executor(Protocol):
     def needs(self) -> TipNeeds:
         """What the transaction must carry for this method; read whenever one is built."""
 
-    def wait_seconds(self) -> float:
-        """Give how long until a push would be admitted (breaker, back-off, limiter), taking no place.
+    def hindrance(self, *, again: bool = False) -> Hindrance | None:
+        """Say what would keep a push from being admitted now, taking no place; None: nothing.
 
-        0: now; infinite: not before something changes.
+        `again`: the push would only repeat what the method has accepted, and yields to first pushes.
         """
 
     def state(self) -> Mapping[str, object]:
@@ -198,6 +208,12 @@ class Chain(Protocol):
 
     async def transaction(self, signature: str) -> LandedTransaction | Unreachable | None:
         """Read a transaction back at `confirmed`; None when the node does not have it; never raises."""
+
+    async def recent_fees(self, addresses: Sequence[str]) -> Sequence[int]:
+        """Give what landed lately paid at least, of those that wrote these accounts (128 at most).
+
+        One figure for each recent slot, in micro-lamports for each compute unit; often 0.
+        """
 
     async def prove_dead(self, attempt: StoredAttempt) -> Proof | NotProved:
         """Try to prove that the attempt can never land; never raises."""

@@ -1,7 +1,7 @@
 """What is done with a verdict: fills, failures, expiries and doubts are recorded here."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -21,14 +21,24 @@ JITTER_MAX: Final = 1_000
 NO_METHOD: Final = "none"
 """The label of a landing that no method accepted, e.g. one whose answers were all lost."""
 
+Claims = Callable[[StoredAttempt], Mapping[str, str]]
+
 _log = structlog.get_logger(__name__)
+
+
+def _no_claims(_attempt: StoredAttempt) -> Mapping[str, str]:
+    return {}
 
 
 class Settlement:
     """Settles attempts from evidence; whatever cannot be settled now is left alive for the next look."""
 
-    def __init__(self, ports: Ports, policy: RetryPolicy) -> None:
-        """`policy` decides what becomes of an order whose attempt died."""
+    def __init__(self, ports: Ports, policy: RetryPolicy, claims: Claims = _no_claims) -> None:
+        """`policy` decides what becomes of an order whose attempt died.
+
+        `claims` gives by method what it said of an attempt that would not land; never a proof.
+        """
+        self._claims = claims
         self._chain = ports.chain
         self._trading = ports.trading
         self._clock = ports.clock
@@ -43,14 +53,17 @@ class Settlement:
         fill = await self._read_fill(held, attempt)
         if fill is None:
             return False
-        at_us = self._clock.now_us()
+        at_us, claims = self._clock.now_us(), self._claims(attempt)
 
         def make(view: OrderView) -> Sequence[Change]:
             current = _attempt(view, attempt.number)
-            return [changes.filled(current, fill, at_us=at_us)] if current.status.live else []
+            if not current.status.live:
+                return []
+            return [changes.filled(current, fill, at_us=at_us, claims=claims)]
 
         if await held.record(make):
             self._count_landing(held, attempt.number, "filled", fill)
+            self._tell_claims(held, claims)
             self._telemetry.stage("land", (at_us - attempt.signed_at_us) / US)
         held.settled.set()
         return True
@@ -73,6 +86,17 @@ class Settlement:
         self._telemetry.fees(method, "priority", fill.priority_fee)
         self._telemetry.fees(method, "tip", fill.tip)
 
+    def _tell_claims(self, held: Held, claims: Mapping[str, str]) -> None:
+        """Count and tell what landed although a method had said that it would not."""
+        for method, claim in claims.items():
+            self._telemetry.landed_against(method, claim)
+            _log.warning(
+                "landed against a method's word",
+                order_id=held.order_id,
+                method=method,
+                claim=claim,
+            )
+
     async def landed_failed(self, held: Held, attempt: StoredAttempt, seen: Seen) -> None:
         """Note a failure that is not final yet: the attempt stays live, the order shows it.
 
@@ -93,17 +117,20 @@ class Settlement:
         landed = await self._chain.transaction(attempt.signature)
         explained = self._explain(seen, landed)
         await self._learn_of_cancel(held)
-        at_us = self._clock.now_us()
+        at_us, claims = self._clock.now_us(), self._claims(attempt)
 
         def make(view: OrderView) -> Sequence[Change]:
             current = _attempt(view, attempt.number)
-            dead = changes.attempt_failed(current, explained.error, slot=seen.slot, at_us=at_us)
+            dead = changes.attempt_failed(
+                current, explained.error, slot=seen.slot, at_us=at_us, claims=claims
+            )
             return [dead, self._after(view, dead, explained, at_us)]
 
         if await held.record(make):
             method = _attempt(held.view, attempt.number).landing_method or NO_METHOD
             slots = seen.slot - attempt.signed.blockhash.slot
             self._telemetry.landing(method, "failed", slots)
+            self._tell_claims(held, claims)
             if isinstance(landed, LandedTransaction):
                 self._telemetry.fees(method, "failed", landed.fee_lamports)
         held.settled.set()

@@ -17,6 +17,9 @@ FAILURES_MAX: Final = 5
 RESET_SECONDS: Final = 10.0
 """How long it stays open before one probe is let through."""
 
+PROBE_SECONDS: Final = 2.0
+"""How long others are told to wait for the one probe."""
+
 
 class Verdict(StrEnum):
     """How a push went, for the method's health."""
@@ -79,11 +82,22 @@ class Gate:
         reset = timedelta(seconds=self._breaker.reset_timeout)
         return max((opened_at + reset - datetime.now(UTC)).total_seconds(), 0.0)
 
+    def wait_seconds(self) -> float:
+        """Give how long until `admit` gives a ticket, taking none; a probe under way may take a while."""
+        probing = self.state == pybreaker.STATE_HALF_OPEN and self._probing
+        return PROBE_SECONDS if probing else self.retry_after_seconds()
+
     def would_admit(self) -> bool:
         """Tell whether `admit` would give a ticket now, without taking one."""
-        if self.state == pybreaker.STATE_OPEN:
-            return self.retry_after_seconds() == 0
-        return not (self.state == pybreaker.STATE_HALF_OPEN and self._probing)
+        return self.wait_seconds() == 0
+
+    def reset(self) -> None:
+        """Close the breaker and forget its failures; a probe under way decides nothing any more."""
+        self._probing = False
+        if self.state == pybreaker.STATE_CLOSED:
+            self._breaker._state_storage.reset_counter()  # noqa: SLF001 - there is no other way
+        else:
+            self._breaker.close()
 
     def admit(self) -> Ticket | None:
         """Give leave for one push, or None; every ticket must be handed back by `record`."""

@@ -1,6 +1,6 @@
 """The registry of submission methods: built in, or found by the entry-point group `synergy7.executors`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
@@ -8,7 +8,7 @@ from typing import Final
 from app.domain.errors import StartupError
 from app.engine.ports import Executor
 from app.executors.gate import Gate
-from app.executors.rpc import RpcExecutor
+from app.executors.limiter import Limiter
 from app.solana.json_rpc import JsonRpcClient
 
 ENTRY_POINT_GROUP: Final = "synergy7.executors"
@@ -24,17 +24,14 @@ class MethodContext:
     rpc_clients: Sequence[JsonRpcClient]
     connect: Callable[[str, Mapping[str, str]], JsonRpcClient]
     """Make a client for a URL with headers; the registry's owner closes it."""
+    limiter: Callable[[str, float], Limiter]
+    """Give the limiter of a credential at an endpoint, with its pace a second; one key, one limiter."""
+    background: Callable[[str, Callable[[], Coroutine[object, object, None]]], None]
+    """Have named work run beside the engine, as long as it runs: it never returns by itself."""
 
 
 Factory = Callable[[MethodContext], Executor]
 """Makes an executor; raises StartupError when its configuration will not do."""
-
-
-def _rpc(context: MethodContext) -> Executor:
-    return RpcExecutor(context.rpc_clients, context.gate)
-
-
-BUILT_IN: Final[Mapping[str, Factory]] = {"rpc": _rpc}
 
 
 class ExecutorRegistry:
@@ -59,27 +56,31 @@ class ExecutorRegistry:
 
 
 def build_registry(
-    names: Sequence[str], make_context: Callable[[str], MethodContext]
+    names: Sequence[str],
+    built_in: Mapping[str, Factory],
+    make_context: Callable[[str], MethodContext],
 ) -> ExecutorRegistry:
     """Make the named methods; an unknown name, or one that two plug-ins claim, is a start-up error."""
     if not names:
         raise StartupError("NO_METHODS", "no submission method is configured", "set methods.order")
-    plug_ins = _plug_ins(entry_points(group=ENTRY_POINT_GROUP))
+    plug_ins = _plug_ins(entry_points(group=ENTRY_POINT_GROUP), built_in)
     executors = []
     for name in names:
-        if name not in BUILT_IN and name not in plug_ins:
-            known = ", ".join(sorted({*BUILT_IN, *plug_ins}))
+        if name not in built_in and name not in plug_ins:
+            known = ", ".join(sorted({*built_in, *plug_ins}))
             what = f"the method {name!r} is not known"
             raise StartupError("METHOD_UNKNOWN", what, f"use: {known}, or install its package")
-        factory = BUILT_IN[name] if name in BUILT_IN else _load(plug_ins[name])
+        factory = built_in[name] if name in built_in else _load(plug_ins[name])
         executors.append(_made(factory, make_context(name)))
     return ExecutorRegistry(executors)
 
 
-def _plug_ins(found: Sequence[EntryPoint]) -> dict[str, EntryPoint]:
+def _plug_ins(
+    found: Sequence[EntryPoint], built_in: Mapping[str, Factory]
+) -> dict[str, EntryPoint]:
     plug_ins: dict[str, EntryPoint] = {}
     for point in found:
-        if point.name in plug_ins or point.name in BUILT_IN:
+        if point.name in plug_ins or point.name in built_in:
             what = f"the plug-in method {point.name!r} has the name of another"
             raise StartupError("METHOD_DUPLICATE", what, "uninstall one of them")
         plug_ins[point.name] = point

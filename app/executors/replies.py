@@ -39,9 +39,9 @@ _SIGNATURE: Final = -32003
 _BEHIND: Final = -32005
 _MIN_CONTEXT_SLOT: Final = -32016
 
-NEUTRAL_REASONS: Final = frozenset(
-    {"tip", "invalid", "preflight", "signature", "blockhash", "method_missing", "no_time"}
-)
+OUR_FAULT: Final = frozenset({"tip", "invalid", "preflight", "signature"})
+"""Reasons that every endpoint of a method would give: the fault is in the bytes."""
+NEUTRAL_REASONS: Final = OUR_FAULT | {"blockhash", "method_missing", "no_time", "limited"}
 """Reasons that say nothing about a method's health: the fault is ours or the chain's."""
 
 
