@@ -26,6 +26,8 @@ from app.solana.json_rpc import Answer, JsonRpcClient, Result, RpcError, outcome
 
 STATUSES_MAX: Final = 256
 """Signatures in one getSignatureStatuses (a node refuses more)."""
+FEE_ACCOUNTS_MAX: Final = 128
+"""Accounts in one getRecentPrioritizationFees (a node refuses more)."""
 STALE_SECONDS: Final = 10.0
 """A blockhash or height older than this is no basis for signing or for judging expiry."""
 _LEVEL: Final = {"commitment": "confirmed"}
@@ -188,6 +190,11 @@ class RpcChain:
             )
         except TransientError as error:
             return Unreachable(error.what)
+
+    async def recent_fees(self, addresses: Sequence[str]) -> Sequence[int]:
+        """See the port."""
+        params = [list(addresses[:FEE_ACCOUNTS_MAX])]
+        return await self._read("getRecentPrioritizationFees", params, decode.recent_fees)
 
     async def landing_notice(self, signature: str) -> None:
         """See the port."""

@@ -108,6 +108,17 @@ def _account(value: Mapping[str, object]) -> Account:
     return Account(integer(value.get("lamports")), text(value.get("owner")), raw)
 
 
+def recent_fees(result: object) -> list[int]:
+    """Read getRecentPrioritizationFees: micro-lamports for each compute unit, one figure a slot."""
+    rows = [mapping(row) for row in sequence(result)]
+    return [_fee(row) for row in rows]
+
+
+def _fee(row: Mapping[str, object]) -> int:
+    integer(row.get("slot"))
+    return integer(row.get("prioritizationFee"))
+
+
 def simulation(result: object) -> Simulation:
     """Read simulateTransaction."""
     document = mapping(result)

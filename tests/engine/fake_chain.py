@@ -75,6 +75,8 @@ class FakeChain:
         self.misled: Callable[[], bool] = lambda: False
         """Whether a status tells another fork's error, as it may until the block is final."""
         self.noticed: list[str] = []
+        self.fees: Sequence[int] = ()
+        """What the slots of late paid at least, in micro-lamports for each compute unit."""
 
     # ------------------------------------------------------------ what happens on it
 
@@ -205,6 +207,9 @@ class FakeChain:
         if landing is None or self._commitment(landing) is Commitment.PROCESSED:
             return None
         return landed_transaction(signature, self._slot_of(landing), landing.error)
+
+    async def recent_fees(self, addresses: Sequence[str]) -> Sequence[int]:
+        return await self.script.run("recent_fees", lambda: self.fees)
 
     async def prove_dead(self, attempt: StoredAttempt) -> Proof | NotProved:
         return await self.script.run("prove_dead", lambda: self._prove_dead(attempt))

@@ -21,7 +21,7 @@ from app.domain.outcome import (
 )
 from app.engine.ports import Account, Snapshot
 from app.solana.blockhash_ring import LIFE_BLOCKS
-from app.solana.chain import STALE_SECONDS, STATUSES_MAX, RpcChain
+from app.solana.chain import FEE_ACCOUNTS_MAX, STALE_SECONDS, STATUSES_MAX, RpcChain
 from tests.domain.makers import BLOCKHASH_SLOT, LAST_HEIGHT, attempt
 from tests.solana.server import CLOSE, Node, error, http, node
 from tests.solana.test_decode import ACCOUNTS, SIMULATION, STATUS, TRANSACTION
@@ -369,6 +369,17 @@ async def test_a_transaction_is_read_back_at_confirmed() -> None:
         for trouble in (CLOSE, {"slot": 1}):
             own.answers["getTransaction"] = trouble
             assert isinstance(await chain.transaction("signature"), Unreachable)
+
+
+async def test_recent_fees_are_told_slot_by_slot() -> None:
+    """As the node counts them, for no more accounts than it takes."""
+    rows = [{"slot": 8, "prioritizationFee": 0}, {"slot": 9, "prioritizationFee": 2**64 - 1}]
+    async with chain_of({**DEAD, "getRecentPrioritizationFees": rows}) as (chain, (own,)):
+        assert await chain.recent_fees(["one", "two"]) == [0, 2**64 - 1]
+        names = [f"account{number}" for number in range(FEE_ACCOUNTS_MAX + 1)]
+        await chain.recent_fees(names)
+        asked = own.asked("getRecentPrioritizationFees")
+        assert asked == [[["one", "two"]], [names[:FEE_ACCOUNTS_MAX]]]
 
 
 async def test_notices_are_asked_for_where_there_are_any() -> None:

@@ -82,7 +82,8 @@ LANDED = LandedTransaction(
     tokens_before={1: 7},
     tokens_after={1: 9},
 )
-SOUND: list[tuple[str, Read, dict[str, Any], object]] = [
+FEES = [{"slot": 8, "prioritizationFee": 0}, {"slot": 9, "prioritizationFee": 7}]
+SOUND: list[tuple[str, Read, Any, object]] = [
     ("blockhash", decode.blockhash, BLOCKHASH, Blockhash("hash", 150, 77)),
     ("heights", decode.heights, EPOCH, Heights(90, 80)),
     ("statuses", statuses, STATUSES, [Seen(70, Commitment.CONFIRMED, None, 77), Absent(77)]),
@@ -94,6 +95,7 @@ SOUND: list[tuple[str, Read, dict[str, Any], object]] = [
         Simulation({"InstructionError": [0, 1]}, ("a", "b"), 9, 77),
     ),
     ("transaction", transaction, TRANSACTION, LANDED),
+    ("recent fees", decode.recent_fees, FEES, [0, 7]),
 ]
 NAMES = [each[0] for each in SOUND]
 
@@ -104,7 +106,7 @@ def test_a_documented_shape_is_read(read: Read, document: object, wanted: object
     assert read(document) == wanted
 
 
-def changed(document: dict[str, Any], path: tuple[object, ...], value: object) -> dict[str, Any]:
+def changed(document: Any, path: tuple[object, ...], value: object) -> Any:
     """Give a document with one place of it set."""
     made = copy.deepcopy(document)
     inner: Any = made
@@ -114,7 +116,7 @@ def changed(document: dict[str, Any], path: tuple[object, ...], value: object) -
     return made
 
 
-WRONG: list[tuple[Read, dict[str, Any], tuple[object, ...], object]] = [
+WRONG: list[tuple[Read, Any, tuple[object, ...], object]] = [
     (decode.blockhash, BLOCKHASH, ("context",), None),
     (decode.blockhash, BLOCKHASH, ("value", "lastValidBlockHeight"), -1),
     (decode.blockhash, BLOCKHASH, ("value", "lastValidBlockHeight"), True),
@@ -134,6 +136,11 @@ WRONG: list[tuple[Read, dict[str, Any], tuple[object, ...], object]] = [
     (snapshot, ACCOUNTS, ("value", 0, "lamports"), "5"),
     (decode.simulation, SIMULATION, ("value", "logs"), [1]),
     (decode.simulation, SIMULATION, ("value", "unitsConsumed"), -5),
+    (decode.recent_fees, FEES, (0,), 5),
+    (decode.recent_fees, FEES, (0, "slot"), None),
+    (decode.recent_fees, FEES, (1, "prioritizationFee"), -1),
+    (decode.recent_fees, FEES, (1, "prioritizationFee"), "7"),
+    (decode.recent_fees, FEES, (1, "prioritizationFee"), True),
     (transaction, TRANSACTION, ("meta",), None),
     (transaction, TRANSACTION, ("meta", "preBalances"), [1]),
     (transaction, TRANSACTION, ("meta", "loadedAddresses"), None),
@@ -157,7 +164,7 @@ WRONG: list[tuple[Read, dict[str, Any], tuple[object, ...], object]] = [
 
 @pytest.mark.parametrize(("read", "document", "path", "value"), WRONG)
 def test_another_shape_is_refused(
-    read: Read, document: dict[str, Any], path: tuple[object, ...], value: object
+    read: Read, document: Any, path: tuple[object, ...], value: object
 ) -> None:
     """One field of the wrong kind is enough."""
     with pytest.raises(ValueError, match=r"\w"):

@@ -89,6 +89,9 @@ class LiteChain:
     async def transaction(self, signature: str) -> LandedTransaction | Unreachable | None:
         return None
 
+    async def recent_fees(self, addresses: Sequence[str]) -> Sequence[int]:
+        return ()
+
     async def prove_dead(self, attempt: StoredAttempt) -> Proof | NotProved:
         return NotProved("not asked")
 
