@@ -215,12 +215,6 @@ class Chain(Protocol):
         One figure for each recent slot, in micro-lamports for each compute unit; often 0.
         """
 
-    async def recent_fees(self, addresses: Sequence[str]) -> Sequence[int]:
-        """Give what landed lately paid at least, of those that wrote these accounts (128 at most).
-
-        One figure for each recent slot, in micro-lamports for each compute unit; often 0.
-        """
-
     async def prove_dead(self, attempt: StoredAttempt) -> Proof | NotProved:
         """Try to prove that the attempt can never land; never raises."""
 
