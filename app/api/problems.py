@@ -87,6 +87,8 @@ RULES: Final[Mapping[ReasonCode, Rule]] = MappingProxyType(
         _C.POOL_INVALID: _invalid("The market's pool is not valid"),
         _C.PROGRAM_ERROR: _invalid("The program on chain refused"),
         _C.SIMULATION_MISMATCH: _invalid("The simulation differs from the quote"),
+        _C.FEE_CAP_EXCEEDED: _invalid("Fees and tips exceed their cap"),
+        _C.TIPS_TOO_MANY: _invalid("The methods demand too many tips"),
         _C.SIGNAL_STALE: _invalid("The signal is stale"),
         _C.ORDER_TIMEOUT: _invalid("The order's time ran out"),
         _C.RETRIES_EXHAUSTED: _invalid("All attempts are used up"),

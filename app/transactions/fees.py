@@ -50,9 +50,9 @@ def priority_fee(limit: int, price: int) -> int:
 
 def tip_of(needs: Sequence[TipNeeds], choice: int) -> Tip | None:
     """Give the largest demanded tip and one of its payees; `choice` spreads the load over them."""
-    wanting = [need for need in needs if need.payees and need.tip_lamports_min > 0]
+    wanting = [need for need in needs if need.payees and need.tip_lamports > 0]
     if not wanting:
         return None
-    need = max(wanting, key=lambda each: each.tip_lamports_min)
+    need = max(wanting, key=lambda each: each.tip_lamports)
     payee = need.payees[choice % len(need.payees)]
-    return Tip(payee, min(need.tip_lamports_min, TIP_LAMPORTS_MAX))
+    return Tip(payee, min(need.tip_lamports, TIP_LAMPORTS_MAX))

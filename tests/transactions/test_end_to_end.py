@@ -30,7 +30,7 @@ SEED = "00112233445566778899aabbccddeeff"
 SIZES = {"SOL-USDC": 10_000_000, "BONK-USDC": 5 * 10**9, "RAY-SOL": 3_000_000}
 TIP = TipNeeds(
     payees=("96gYZGLnJYVFmbjzopPSU6QiEV5fGqZNyN9nmNhvrZU5",),
-    tip_lamports_min=10_000,
+    tip_lamports=10_000,
     unit_price_min=70_000,
 )
 

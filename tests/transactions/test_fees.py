@@ -32,9 +32,9 @@ def test_methods_raise_the_unit_price_up_to_its_cap() -> None:
 def test_the_largest_tip_is_paid_to_one_of_its_own_payees() -> None:
     """One tip serves the plan: the largest demand, spread over the payees who take it."""
     needs = [
-        TipNeeds(("a",), tip_lamports_min=1_000),
-        TipNeeds(("b", "c"), tip_lamports_min=10_000),
-        TipNeeds((), tip_lamports_min=90_000),
+        TipNeeds(("a",), tip_lamports=1_000),
+        TipNeeds(("b", "c"), tip_lamports=10_000),
+        TipNeeds((), tip_lamports=90_000),
         TipNeeds(("d",)),
     ]
     assert fees.tip_of(needs, 2) == Tip("b", 10_000)
@@ -44,4 +44,4 @@ def test_the_largest_tip_is_paid_to_one_of_its_own_payees() -> None:
 
 def test_a_tip_has_a_cap() -> None:
     """No demand makes the service give away more than 0.1 SOL."""
-    assert fees.tip_of([TipNeeds(("a",), tip_lamports_min=10**12)], 0) == Tip("a", 100_000_000)
+    assert fees.tip_of([TipNeeds(("a",), tip_lamports=10**12)], 0) == Tip("a", 100_000_000)

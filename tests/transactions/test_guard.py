@@ -29,7 +29,7 @@ async def constructed() -> Construction:
     """Build a sale with a tip."""
     on, wanted = desk(), order()
     quoted = await on.trading.quote(wanted)
-    tip = TipNeeds((PAYEE,), tip_lamports_min=10_000)
+    tip = TipNeeds((PAYEE,), tip_lamports=10_000)
     context = (await on.trading.draft(wanted, 1, quoted, [tip])).context
     assert isinstance(context, Construction)
     return context
