@@ -1,7 +1,8 @@
 """Clean-up in small batches: old settled orders go, then the events that only they had."""
 
 from dataclasses import dataclass
-from typing import Final
+from itertools import takewhile
+from typing import Any, Final
 
 from sqlalchemy import (
     Connection,
@@ -17,15 +18,14 @@ from sqlalchemy import (
 
 from app.database.engine import Database
 from app.database.expressions import NowUs
+from app.database.places import SYSTEM as SYSTEM_PLACE
 from app.database.tables import CHECKPOINT, EVENTS, ORDERS, PROCESSES, one_of
-from app.database.trail import Note, append
-from app.domain.events import EventKind
+from app.database.trail import Note, append_own, next_own_seq
+from app.domain.events import SYSTEM, EventKind
 from app.domain.order import FINAL_STATUSES, OrderStatus
 
 BATCH: Final = 200
 """Orders, or events, removed in one unit of work: other writes go in between."""
-_TRAIL: Final = ""
-"""The order id of events that tell of the trail itself."""
 _FORGOTTEN_US: Final = 24 * 3_600_000_000
 """Processes are forgotten when they have been silent for a day (their leases end after seconds)."""
 
@@ -45,7 +45,8 @@ async def prune(
     orders = events = 0
     while gone := await database.write(lambda conn: _prune_orders(conn, before_us)):
         orders += gone
-    while gone := await database.write(lambda conn: _prune_events(conn, at_us, keep_after)):
+    cut = _Cut(before_us, at_us, keep_after)
+    while gone := await database.write(lambda conn: _prune_events(conn, cut), SYSTEM_PLACE):
         events += gone
     await database.write(_forget_processes)
     return Pruned(orders, events)
@@ -77,11 +78,30 @@ def _prune_orders(conn: Connection, before_us: int) -> int:
     return len(ids)
 
 
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """How far the trail may be cut, and when that is done."""
+
+    before_us: int
+    at_us: int
+    keep_after: int | None
+
+    def keeps(self, event: Any) -> bool:  # noqa: ANN401 - a row of the statement below
+        """Tell whether an event stays: its order is there, or it is young, or somebody will read it."""
+        if event.kept or (self.keep_after is not None and event.position > self.keep_after):
+            return True
+        if event.order_id != SYSTEM or event.kind == EventKind.CHECKPOINT.value:
+            return False
+        return bool(event.at_us >= self.before_us)
+
+
 _FIRST = (
     select(
         EVENTS.c.position,
         EVENTS.c.hash,
         EVENTS.c.order_id,
+        EVENTS.c.kind,
+        EVENTS.c.at_us,
         exists().where(ORDERS.c.order_id == EVENTS.c.order_id).label("kept"),
     )
     .where(EVENTS.c.position.is_not(None))
@@ -98,18 +118,15 @@ _STANDS = select(CHECKPOINT.c.position)
 _FIRST_CHECKPOINT = insert(CHECKPOINT)
 
 
-def _prune_events(conn: Connection, at_us: int, keep_after: int | None) -> int:
+def _prune_events(conn: Connection, cut: _Cut) -> int:
     """Remove the trail's first events whose orders are gone; a checkpoint says where it goes on.
 
     An event that tells of a checkpoint goes only together with others: else each clean-up would make
     work for the next.
     """
-    prefix = []
-    for row in conn.execute(_FIRST):
-        if row.kept or (keep_after is not None and row.position > keep_after):
-            break
-        prefix.append(row)
-    if all(row.order_id == _TRAIL for row in prefix):
+    seq = next_own_seq(conn)  # before the cut, which may take the last one away
+    prefix = list(takewhile(lambda event: not cut.keeps(event), conn.execute(_FIRST)))
+    if all(row.kind == EventKind.CHECKPOINT.value for row in prefix):
         return 0
     last = prefix[-1]
     conn.execute(_CUT, {"last": last.position})
@@ -119,15 +136,9 @@ def _prune_events(conn: Connection, at_us: int, keep_after: int | None) -> int:
     else:
         values = {"checkpoint_id": 1, "position": last.position, "hash": last.hash}
         conn.execute(_FIRST_CHECKPOINT, values)
-    _tell(conn, at_us, last.position, last.hash, len(prefix))
+    data = {"position": last.position, "hash": last.hash, "removed": len(prefix)}
+    append_own(conn, seq, Note(EventKind.CHECKPOINT, cut.at_us, data))
     return len(prefix)
-
-
-def _tell(conn: Connection, at_us: int, position: int, digest: str, removed: int) -> None:
-    data = {"position": position, "hash": digest, "removed": removed}
-    note = Note(EventKind.CHECKPOINT, at_us, data)
-    # the position serves as its sequence: it only grows, whatever was removed before
-    append(conn, account=_TRAIL, order_id=_TRAIL, last_seq=position, notes=[note])
 
 
 _FORGET = delete(PROCESSES).where(PROCESSES.c.heartbeat_at_us < NowUs() - _FORGOTTEN_US)

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
 
 import structlog
 from sqlalchemy import Connection
@@ -18,6 +17,7 @@ from app.database import (
     notices,
     reading,
     record,
+    switches,
     trail,
 )
 from app.database.addresses import address_of
@@ -25,11 +25,12 @@ from app.database.attempts import Storing
 from app.database.claims import Holder
 from app.database.engine import Database, open_database
 from app.database.migrate import refuse_unmigrated
-from app.database.trail import Head
+from app.database.places import KEYS, ORDERS, SKIPPING, SYSTEM, WALLETS, Place
+from app.database.trail import Head, Note
 from app.domain.attempt import LanePlan, Signed
 from app.domain.changes import Change
 from app.domain.errors import IntakeError
-from app.domain.events import Event
+from app.domain.events import Event, EventKind
 from app.domain.order import NewOrder, Order, OrderView
 from app.engine.ports import (
     Accepted,
@@ -43,13 +44,7 @@ from app.engine.ports import (
     Shortage,
     StatisticsRow,
 )
-
-# The order in which units of one group run on PostgreSQL: what waits for locks comes before what only
-# skips them, and units of one kind go by the name of what they lock. No two processes wait in a circle.
-_WALLETS: Final = 0
-_KEYS: Final = 1
-_ORDERS: Final = 2
-_SKIPPING: Final = (3, "")
+from app.engine.store_port import MethodSwitches
 
 _log = structlog.get_logger(__name__)
 
@@ -72,7 +67,7 @@ class SqlStore:
             return intake.accept(conn, new, full=full, rejection=rejection)
 
         key = new.signal.client_order_id or new.idempotency_key or new.order_id
-        return await self._database.write(unit, (_KEYS, key))
+        return await self._database.write(unit, (KEYS, key))
 
     async def cancel(
         self, account: str, order_id: str, at_us: int
@@ -80,7 +75,7 @@ class SqlStore:
         def unit(conn: Connection) -> tuple[CancelOutcome, Order | None]:
             return intake.cancel(conn, account, order_id, at_us)
 
-        return await self._database.write(unit, (_ORDERS, order_id))
+        return await self._database.write(unit, (ORDERS, order_id))
 
     # ------------------------------------------------------------ leases
 
@@ -89,17 +84,17 @@ class SqlStore:
     ) -> Sequence[Claimed]:
         take = claims.claim_overdue if overdue_only else claims.claim
         return await self._database.write(
-            lambda conn: take(conn, self._holder, limit, at_us), _SKIPPING
+            lambda conn: take(conn, self._holder, limit, at_us), SKIPPING
         )
 
     async def adopt(self, limit: int) -> Sequence[Claimed]:
         return await self._database.write(
-            lambda conn: claims.adopt(conn, self._holder, limit), _SKIPPING
+            lambda conn: claims.adopt(conn, self._holder, limit), SKIPPING
         )
 
     async def disown(self, known: Mapping[str, int]) -> int:
         return await self._database.write(
-            lambda conn: claims.disown(conn, self._holder, known), (_ORDERS, "")
+            lambda conn: claims.disown(conn, self._holder, known), (ORDERS, "")
         )
 
     async def release(self, claimed: Claimed) -> None:
@@ -143,7 +138,7 @@ class SqlStore:
         order = claimed.view.order
         return await self._database.write(
             lambda conn: attempts.store_attempt(conn, self._holder.process_id, storing),
-            (_WALLETS, f"{order.wallet} {order.order_id}"),
+            (WALLETS, f"{order.wallet} {order.order_id}"),
         )
 
     async def record(self, claimed: Claimed, *changes: Change) -> Claimed | LostLease:
@@ -200,7 +195,26 @@ class SqlStore:
         return await self._database.read(trail.checkpoint)
 
     async def seal(self, limit: int) -> int:
-        return await self._database.write(lambda conn: trail.seal(conn, limit), _SKIPPING)
+        return await self._database.write(lambda conn: trail.seal(conn, limit), SKIPPING)
+
+    # ------------------------------------------------------------ the system itself
+
+    async def note(self, kind: EventKind, data: Mapping[str, object], at_us: int) -> None:
+        def unit(conn: Connection) -> None:
+            trail.append_own(conn, trail.next_own_seq(conn), Note(kind, at_us, data))
+
+        await self._database.write(unit, SYSTEM)
+
+    async def switch_method(self, name: str, *, disabled: bool, at_us: int) -> bool:
+        return await self._database.write(
+            lambda conn: switches.switch(conn, name, at_us, disabled=disabled), SYSTEM
+        )
+
+    async def reset_method(self, name: str, at_us: int) -> None:
+        await self._database.write(lambda conn: switches.reset(conn, name, at_us), SYSTEM)
+
+    async def method_switches(self) -> MethodSwitches:
+        return await self._database.read(switches.read)
 
     # ------------------------------------------------------------ the database as a whole
 
@@ -222,8 +236,8 @@ class SqlStore:
         )
 
 
-def _place(claimed: Claimed) -> tuple[int, str]:
-    return _ORDERS, claimed.view.order.order_id
+def _place(claimed: Claimed) -> Place:
+    return ORDERS, claimed.view.order.order_id
 
 
 @asynccontextmanager

@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, text, update
+from sqlalchemy import Connection, bindparam, insert, select, text, union_all, update
 
 from app.database.documents import dump
 from app.database.rows import event_of
-from app.database.running import change_many, fetch, fetch_one
+from app.database.running import change_many, fetch, fetch_one, fetch_value
 from app.database.tables import CHECKPOINT, EVENTS
-from app.domain.events import GENESIS_HASH, Event, EventKind, chain_hash
+from app.domain.events import GENESIS_HASH, SYSTEM, Event, EventKind, chain_hash
 
 SEALER_LOCK = 7_305_001
 """Key of the advisory lock that lets one sealer work at a time on PostgreSQL."""
+SYSTEM_LOCK = 7_305_003
+"""Key of the advisory lock that lets one process at a time tell of the system on PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,28 @@ def append(
     change_many(conn, _INSERT, rows)
 
 
+_LAST_OWN = (
+    select(EVENTS.c.seq).where(EVENTS.c.order_id == SYSTEM).order_by(EVENTS.c.seq.desc()).limit(1)
+)
+_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+
+
+def next_own_seq(conn: Connection) -> int:
+    """Give the sequence of the next event of the system itself; nobody else gets it.
+
+    On PostgreSQL other processes wait for this transaction's end, so it comes first in its unit of work,
+    which has the place SYSTEM.
+    """
+    if conn.dialect.name == "postgresql":
+        conn.execute(_LOCK, {"key": SYSTEM_LOCK})
+    return int(fetch_value(conn, _LAST_OWN) or 0) + 1
+
+
+def append_own(conn: Connection, seq: int, note: Note) -> None:
+    """Append an event of the system itself, with the sequence that `next_own_seq` gave."""
+    append(conn, account=SYSTEM, order_id=SYSTEM, last_seq=seq, notes=[note])
+
+
 def head(conn: Connection) -> Head:
     """Read the end of the sealed trail, or where it begins after a clean-up, or the very beginning."""
     row = fetch_one(conn, _LAST) or fetch_one(conn, _CHECKPOINT)
@@ -122,8 +146,14 @@ _SEALED = (
     .order_by(EVENTS.c.position)
     .limit(bindparam("limit"))
 )
-_OF_ACCOUNT = _SEALED.where(EVENTS.c.account == bindparam("account"))
-_OF_ORDER = _OF_ACCOUNT.where(EVENTS.c.order_id == bindparam("order_id"))
+_OWN = _SEALED.where(EVENTS.c.account == bindparam("account"))
+_OF_ORDER = _OWN.where(EVENTS.c.order_id == bindparam("order_id"))
+# Each part is read off the index by itself: `IN` would read and sort the rest of the trail.
+_EITHER = union_all(
+    select(_OWN.subquery("own")),
+    select(_SEALED.where(EVENTS.c.account == SYSTEM).subquery("of_system")),
+).subquery("either")
+_OF_ACCOUNT = select(_EITHER).order_by(_EITHER.c.position).limit(bindparam("limit"))
 _OF_ORDERS = (
     select(EVENTS)
     .where(
@@ -135,7 +165,7 @@ _OF_ORDERS = (
 
 
 def of_account(conn: Connection, account: str, after: int, limit: int) -> Sequence[Event]:
-    """Read an account's sealed events after a position, oldest first."""
+    """Read an account's sealed events, and the system's own, after a position, oldest first."""
     values = {"account": account, "after": after, "limit": limit}
     return [event_of(row) for row in conn.execute(_OF_ACCOUNT, values)]
 

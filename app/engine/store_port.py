@@ -7,7 +7,7 @@ from typing import Protocol
 
 from app.domain.attempt import LanePlan, Signed
 from app.domain.changes import Change
-from app.domain.events import Event
+from app.domain.events import Event, EventKind
 from app.domain.order import NewOrder, Order, OrderStatus, OrderView
 
 
@@ -114,6 +114,17 @@ class StatisticsRow:
     seconds_total_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class MethodSwitches:
+    """What operators switched, for all processes.
+
+    `resets` gives a mark for each method that was ever reset; another mark means: reset again.
+    """
+
+    disabled: frozenset[str]
+    resets: Mapping[str, str]
+
+
 class Store(Protocol):
     """Orders, attempts and events, durable. Each call is one unit of work.
 
@@ -207,7 +218,10 @@ class Store(Protocol):
     async def events(
         self, *, account: str, order_id: str | None, after: int, limit: int
     ) -> Sequence[Event]:
-        """Read sealed events after a position, oldest first."""
+        """Read sealed events of an account or an order after a position, oldest first.
+
+        Without an order the system's own events are among them.
+        """
         ...
 
     async def seal(self, limit: int) -> int:
@@ -216,4 +230,23 @@ class Store(Protocol):
 
     async def figures(self) -> QueueFigures:
         """Count the queue."""
+        ...
+
+    async def note(self, kind: EventKind, data: Mapping[str, object], at_us: int) -> None:
+        """Tell an event of the system itself: of no order and no account, seen by all."""
+        ...
+
+    async def switch_method(self, name: str, *, disabled: bool, at_us: int) -> bool:
+        """Take a method out of use for all processes, or back into it, and tell the event.
+
+        Gives False, and tells nothing, when it was so already.
+        """
+        ...
+
+    async def reset_method(self, name: str, at_us: int) -> None:
+        """Mark for all processes that a method was reset, and tell the event."""
+        ...
+
+    async def method_switches(self) -> MethodSwitches:
+        """Read what is switched."""
         ...

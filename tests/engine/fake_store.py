@@ -12,7 +12,7 @@ from typing import TypeVar
 from app.domain.attempt import AttemptStatus, LanePlan, Signed, StoredAttempt
 from app.domain.changes import Change, apply
 from app.domain.errors import IntakeError, ReasonCode
-from app.domain.events import GENESIS_HASH, Event, EventKind, chain_hash
+from app.domain.events import GENESIS_HASH, SYSTEM, Event, EventKind, chain_hash
 from app.domain.order import NewOrder, Order, OrderStatus, OrderView
 from app.engine.ports import (
     Accepted,
@@ -27,6 +27,7 @@ from app.engine.ports import (
     Shortage,
     StatisticsRow,
 )
+from app.engine.store_port import MethodSwitches
 from tests.engine.scripting import Script
 
 T = TypeVar("T")
@@ -66,6 +67,8 @@ class FakeDatabase:
     events: list[Event] = field(default_factory=list)
     told: Counter[str] = field(default_factory=Counter)
     sealed: int = 0
+    disabled: set[str] = field(default_factory=set)
+    resets: dict[str, str] = field(default_factory=dict)
     breaches: list[str] = field(default_factory=list)
     """Promises seen broken; noted here, since what is raised in a port may be survived."""
     shortage: Shortage | None = None
@@ -78,6 +81,10 @@ class FakeDatabase:
     def attempts(self, order_id: str) -> tuple[StoredAttempt, ...]:
         """Give an order's attempts."""
         return self.rows[order_id].view.attempts
+
+    def sees(self, account: str, event: Event) -> bool:
+        """Tell whether an account may see an event."""
+        return event.order_id == SYSTEM or self.order(event.order_id).account == account
 
     def kinds(self, order_id: str) -> list[EventKind]:
         """List what happened to an order."""
@@ -438,7 +445,7 @@ class FakeStore:
                 event
                 for event in self.database.events[: self.database.sealed]
                 if (event.position or 0) > after
-                and self.database.order(event.order_id).account == account
+                and self.database.sees(account, event)
                 and order_id in (None, event.order_id)
             ][:limit]
 
@@ -446,6 +453,33 @@ class FakeStore:
 
     async def seal(self, limit: int) -> int:
         return await self.script.run("seal", lambda: self.database.seal(limit))
+
+    async def note(self, kind: EventKind, data: Mapping[str, object], at_us: int) -> None:
+        await self.script.run("note", lambda: self.database.tell(SYSTEM, kind, at_us, data))
+
+    async def switch_method(self, name: str, *, disabled: bool, at_us: int) -> bool:
+        return await self.script.run("switch_method", lambda: self._switch(name, disabled, at_us))
+
+    def _switch(self, name: str, disabled: bool, at_us: int) -> bool:
+        if disabled == (name in self.database.disabled):
+            return False
+        self.database.disabled ^= {name}
+        kind = EventKind.METHOD_DISABLED if disabled else EventKind.METHOD_ENABLED
+        self.database.tell(SYSTEM, kind, at_us, {"method": name})
+        return True
+
+    async def reset_method(self, name: str, at_us: int) -> None:
+        def work() -> None:
+            self.database.resets[name] = str(at_us)
+            self.database.tell(SYSTEM, EventKind.METHOD_RESET, at_us, {"method": name})
+
+        await self.script.run("reset_method", work)
+
+    async def method_switches(self) -> MethodSwitches:
+        def work() -> MethodSwitches:
+            return MethodSwitches(frozenset(self.database.disabled), dict(self.database.resets))
+
+        return await self.script.run("method_switches", work)
 
     async def figures(self) -> QueueFigures:
         return await self.script.run("figures", self._figures)
