@@ -1,0 +1,71 @@
+"""What operators switched, for all processes: methods taken out of use, and when one was reset."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy import Connection, Insert, bindparam, delete, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.database import trail
+from app.database.tables import META
+from app.database.trail import Note
+from app.domain.events import EventKind
+from app.engine.store_port import MethodSwitches
+
+_DISABLED: Final = "method.disabled:"
+"""Begins the name of a row that is there while a method is disabled; its value says since when."""
+_RESET: Final = "method.reset:"
+"""Begins the name of a row whose value is the time of a method's last reset."""
+
+_READ = select(META.c.name, META.c.value).where(
+    or_(META.c.name.startswith(_DISABLED), META.c.name.startswith(_RESET))
+)
+_ENABLE = delete(META).where(META.c.name == bindparam("named"))
+_DISABLE: Mapping[str, Insert] = {
+    "sqlite": sqlite.insert(META).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(META).on_conflict_do_nothing(),
+}
+
+
+def _replacing(rows: sqlite.Insert | postgresql.Insert) -> Insert:
+    return rows.on_conflict_do_update(index_elements=["name"], set_={"value": rows.excluded.value})
+
+
+_MARK_RESET: Mapping[str, Insert] = {
+    "sqlite": _replacing(sqlite.insert(META)),
+    "postgresql": _replacing(postgresql.insert(META)),
+}
+
+
+def read(conn: Connection) -> MethodSwitches:
+    """Read what is switched."""
+    rows = {row.name: row.value for row in conn.execute(_READ)}
+    return MethodSwitches(
+        disabled=frozenset(_behind(_DISABLED, rows)), resets=_behind(_RESET, rows)
+    )
+
+
+def _behind(prefix: str, rows: Mapping[str, str]) -> dict[str, str]:
+    return {n.removeprefix(prefix): value for n, value in rows.items() if n.startswith(prefix)}
+
+
+def switch(conn: Connection, method: str, at_us: int, *, disabled: bool) -> bool:
+    """Take a method out of use or back into it, and tell it; False when it was so already."""
+    seq = trail.next_own_seq(conn)
+    named = _DISABLED + method
+    if disabled:
+        changed = conn.execute(_DISABLE[conn.dialect.name], {"name": named, "value": str(at_us)})
+    else:
+        changed = conn.execute(_ENABLE, {"named": named})
+    if not changed.rowcount:
+        return False
+    kind = EventKind.METHOD_DISABLED if disabled else EventKind.METHOD_ENABLED
+    trail.append_own(conn, seq, Note(kind, at_us, {"method": method}))
+    return True
+
+
+def reset(conn: Connection, method: str, at_us: int) -> None:
+    """Mark for every process that a method was reset, and tell it."""
+    seq = trail.next_own_seq(conn)
+    conn.execute(_MARK_RESET[conn.dialect.name], {"name": _RESET + method, "value": str(at_us)})
+    trail.append_own(conn, seq, Note(EventKind.METHOD_RESET, at_us, {"method": method}))
