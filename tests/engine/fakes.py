@@ -14,6 +14,7 @@ from app.engine.ports import (
     Balances,
     Draft,
     Explained,
+    Hindrance,
     LandedTransaction,
     Privacy,
     Quoted,
@@ -117,6 +118,8 @@ class FakeExecutor:
         self.needs = TipNeeds()
         self.script = Script()
         self.admitting = True
+        self.wait = 10.0
+        self.claims: dict[str, str] = {}
         self.replies: deque[Reply] = deque()
         self.reply = ACCEPTED
         self.pushed: list[str] = []
@@ -125,8 +128,14 @@ class FakeExecutor:
         self._database = database
         self._chain = chain
 
-    def admits(self) -> bool:
-        return self.admitting
+    def hindrance(self, *, again: bool = False) -> Hindrance | None:
+        return None if self.admitting else Hindrance("breaker_open", self.wait)
+
+    def reset(self) -> None:
+        self.admitting = True
+
+    def claim(self, signature: str) -> str | None:
+        return self.claims.get(signature)
 
     def state(self) -> Mapping[str, object]:
         return {"name": self.name, "breaker": "closed" if self.admitting else "open"}
@@ -170,6 +179,9 @@ class FakeTelemetry:
 
     def landing(self, method: str, result: str, slots: int | None) -> None:
         self.told.append(("landing", method, result))
+
+    def landed_against(self, method: str, claim: str) -> None:
+        self.told.append(("landed_against", method, claim))
 
     def fees(self, method: str, kind: str, lamports: int) -> None:
         self.told.append(("fees", method, kind, lamports))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from app.domain.attempt import LaneStrategy
 from app.domain.order import Order, OrderStatus
 from app.domain.retry import RetryPolicy
 from app.engine.confirmation import Confirmation
@@ -39,6 +40,7 @@ class Knobs:
     retry_delay: float = 2.0
     max_retries: int = 3
     patience: float = 2.0
+    strategy: LaneStrategy = LaneStrategy.FALLBACK
     push_seconds: float = 3.0
     poll: float = 0.5
     rebroadcast: float = 1.0
@@ -88,12 +90,13 @@ class Rig:
             executors,
             clock=self.clock,
             telemetry=self.telemetry,
-            patience_seconds=knobs.patience,
+            patience_seconds=dict.fromkeys(methods, knobs.patience),
             push_seconds=knobs.push_seconds,
+            strategy=knobs.strategy,
         )
         self.confirmation = Confirmation(
             self.ports,
-            settlement=Settlement(self.ports, self.policy),
+            settlement=Settlement(self.ports, self.policy, self.executor.claims),
             executor=self.executor,
             lease=self.lease,
             poll_seconds=knobs.poll,

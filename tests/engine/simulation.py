@@ -10,10 +10,10 @@ import itertools
 import random
 from collections import defaultdict
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from app.domain.attempt import AttemptStatus, StoredAttempt
+from app.domain.attempt import AttemptStatus, LaneStrategy, StoredAttempt
 from app.domain.errors import IntakeError, ReasonCode, RefusedError, TransientError
 from app.domain.order import Order, OrderStatus, OrderView
 from app.domain.outcome import Reply, ReplyOutcome
@@ -139,7 +139,8 @@ class Simulation:
 
     async def _live(self, name: str) -> None:
         """Be a process: start, serve until something ends it, stop in an orderly way."""
-        rig = Rig(KNOBS, world=self.world, methods=("rpc", "jito"), process=name)
+        knobs = replace(KNOBS, strategy=self.rng.choice(list(LaneStrategy)))
+        rig = Rig(knobs, world=self.world, methods=("rpc", "jito"), process=name)
         self._haunt(rig, name)
         try:
             await rig.engine.start()
@@ -227,6 +228,7 @@ class Simulation:
                 )
                 for method in rig.methods.values():
                     method.admitting = not self.chance(0.2)
+                    method.wait = self.rng.choice([0.3, 1.0, 10.0])
                     method.reply = Reply(self.rng.choice(outcomes), "said")
             await pass_time(self.rng.uniform(0.5, 5))
 

@@ -9,7 +9,7 @@ from app.domain.attempt import AttemptStatus, StoredAttempt
 from app.domain.errors import ReasonCode
 from app.domain.events import EventKind
 from app.domain.order import Order, OrderStatus
-from app.domain.outcome import Absent, Commitment, ReplyOutcome, Seen, Unreachable
+from app.domain.outcome import Absent, Commitment, Reply, ReplyOutcome, Seen, Unreachable
 from app.engine.held import Held
 from tests.engine.fake_chain import BLOCK_SECONDS, FINAL_BLOCKS, LIFE_BLOCKS, landed_transaction
 from tests.engine.fake_store import busy, unknown
@@ -366,7 +366,7 @@ async def test_an_order_that_another_took_over_is_let_go() -> None:
 
 
 async def test_bytes_are_pushed_again_about_every_rebroadcast_interval() -> None:
-    """Identical bytes, at a jittered pace, from lane to lane as their patience runs out."""
+    """Identical bytes, at a jittered pace, from lane to lane as their patience runs out, then round."""
     knobs = Knobs(rebroadcast=2, poll=0.1, patience=4)
     async with running(Rig(knobs, methods=("jito", "rpc"))) as rig:
         nothing_lands(rig)
@@ -374,13 +374,55 @@ async def test_bytes_are_pushed_again_about_every_rebroadcast_interval() -> None
         await pass_time(20)
         jito, rpc = rig.methods["jito"].times, rig.methods["rpc"].times
         start = jito[0]
-        assert all(at - start < 4 for at in jito)
+        assert all(at - start < 4 or at - start >= 8 for at in jito)
+        assert any(at - start >= 8 for at in jito)
         assert all(at - start >= 4 for at in rpc)
-        times = [*jito, *rpc]
+        times = sorted([*jito, *rpc])
         gaps = [later - earlier for earlier, later in pairwise(times)]
         assert all(1.5 < gap < 2.7 for gap in gaps)
         assert len(set(gaps)) > 1
         assert set(rig.methods["rpc"].pushed) == {only(rig, order_id).signature}
+
+
+async def test_a_lane_that_makes_wait_is_come_back_to_as_soon_as_it_does_not() -> None:
+    """Not only after the next rebroadcast interval; nothing left the process meanwhile."""
+    async with running(Rig(Knobs(rebroadcast=30, poll=0.1))) as rig:
+        nothing_lands(rig)
+        rig.rpc.admitting, rig.rpc.wait = False, 1.0
+        order_id = await submitted(rig)
+        await pass_time(3)
+        assert rig.rpc.pushed == []
+        rig.rpc.admitting = True
+        await rig.until(lambda: rig.rpc.pushed, seconds=2)
+        told = [(s.outcome, s.reason) for s in only(rig, order_id).submissions]
+        assert told[0] == (ReplyOutcome.NOT_SENT, "breaker_open")
+        assert len(told) == 2
+
+
+async def test_pushes_that_could_not_be_recorded_are_recorded_with_the_next() -> None:
+    """A database that is away keeps no bytes from going on to the next lane, and no push is forgotten."""
+    async with running(Rig(Knobs(rebroadcast=1), methods=("jito", "rpc"))) as rig:
+        nothing_lands(rig)
+        rig.methods["jito"].replies.append(Reply(ReplyOutcome.REJECTED, "rate_limited"))
+        order_id = await submitted(rig)
+        rig.store.script.add("record", Fault(refuses=busy()), Fault(refuses=busy()))
+        await rig.until(lambda: len(only(rig, order_id).submissions) >= 3)
+        methods = [(s.method, s.outcome.value) for s in only(rig, order_id).submissions[:3]]
+        assert methods == [("jito", "rejected"), ("rpc", "accepted"), ("rpc", "accepted")]
+
+
+async def test_a_landing_against_a_methods_word_is_counted_and_told() -> None:
+    """What a block engine says of a bundle's fate is never a proof."""
+    async with running(Rig(methods=("jito",))) as rig:
+        nothing_lands(rig)
+        order_id = await submitted(rig)
+        rig.methods["jito"].claims[only(rig, order_id).signature] = "Failed"
+        rig.chain.land(only(rig, order_id), after=0)
+        await rig.reaches(order_id, OrderStatus.FILLED)
+        assert rig.telemetry.of("landed_against") == [("jito", "Failed")]
+        events = [event for event in rig.database.events if event.order_id == order_id]
+        filled = next(event for event in events if event.kind is EventKind.FILLED)
+        assert filled.data["contradicted_claims"] == {"jito": "Failed"}
 
 
 async def test_a_push_under_way_is_not_joined_by_another() -> None:

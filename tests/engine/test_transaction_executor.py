@@ -1,14 +1,16 @@
 """Lane plans, and the same bytes through one method after the other."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from app.domain.attempt import Lane, LanePlan, StoredAttempt, Submission
+from app.domain.attempt import Lane, LanePlan, LaneStrategy, StoredAttempt, Submission
+from app.domain.lanes import Turn
 from app.domain.outcome import Reply, ReplyOutcome
-from app.engine.ports import Executor, Privacy, TipNeeds
+from app.engine.ports import Executor, Hindrance, Privacy, TipNeeds
 from app.engine.transaction_executor import TransactionExecutor
 from tests.domain import makers
 from tests.engine.fakes import FakeTelemetry, ManualClock
@@ -33,13 +35,22 @@ class Method:
         default_factory=lambda: Reply(ReplyOutcome.ACCEPTED, "ok")
     )
     privacy: Privacy = Privacy.PUBLIC
-    admitting: bool = True
+    hindered: Hindrance | None = None
     needs: TipNeeds = field(default_factory=TipNeeds)
     raw: list[bytes] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
 
-    def admits(self) -> bool:
-        return self.admitting
+    said: str | None = None
+    resets: int = 0
+
+    def hindrance(self, *, again: bool = False) -> Hindrance | None:
+        return self.hindered
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def claim(self, signature: str) -> str | None:
+        return self.said
 
     def state(self) -> Mapping[str, object]:
         return {"name": self.name}
@@ -55,15 +66,23 @@ class Method:
         return self.reply
 
 
-def executor(*methods: Method, telemetry: FakeTelemetry | None = None) -> TransactionExecutor:
+SHUT = Hindrance("breaker_open", 10)
+
+
+def executor(
+    *methods: Method,
+    telemetry: FakeTelemetry | None = None,
+    strategy: LaneStrategy = LaneStrategy.FALLBACK,
+) -> TransactionExecutor:
     """Make an executor over methods, in their order."""
     executors: dict[str, Executor] = {method.name: method for method in methods}
     return TransactionExecutor(
         executors,
         clock=ManualClock(),
         telemetry=telemetry or FakeTelemetry(),
-        patience_seconds=2.5,
+        patience_seconds=dict.fromkeys(executors, 2.5),
         push_seconds=SECONDS,
+        strategy=strategy,
     )
 
 
@@ -78,10 +97,36 @@ def replies(outcome: ReplyOutcome) -> Reply:
 
 
 async def push(
-    over: TransactionExecutor, stored: StoredAttempt, first: int = 0
+    over: TransactionExecutor,
+    stored: StoredAttempt,
+    *,
+    may: Callable[[], bool] = lambda: True,
+    at_once: bool = False,
+    **of_turn: Any,
 ) -> Sequence[Submission]:
-    """Push with leave that never ends."""
-    return await over.push(stored, first, lambda: True)
+    """Push through every lane of the plan; gives what was told."""
+    told: list[Submission] = []
+    await waiting(over, stored, told, may=may, at_once=at_once, **of_turn)
+    return told
+
+
+async def waiting(
+    over: TransactionExecutor,
+    stored: StoredAttempt,
+    told: list[Submission],
+    *,
+    may: Callable[[], bool] = lambda: True,
+    at_once: bool = False,
+    tried: frozenset[str] = frozenset(),
+    again: bool = False,
+) -> float | None:
+    """Push; gives how long the lanes make wait."""
+
+    async def tell(submission: Submission) -> None:
+        told.append(submission)
+
+    names = tuple(lane.method for lane in stored.plan.lanes)
+    return await over.push(stored, Turn(names, tried, again, at_once), may, tell)
 
 
 # ---------------------------------------------------------------- plans
@@ -106,8 +151,8 @@ def test_the_signal_names_the_complete_list() -> None:
 
 
 def test_without_a_method_that_admits_there_is_no_plan() -> None:
-    """Nothing is signed for a push that nobody would take; one that admits is enough."""
-    shut, open_ = Method("jito", admitting=False), Method("rpc")
+    """Nothing is signed for a push that nobody would take; one that takes it soon is enough."""
+    shut, open_ = Method("jito", hindered=SHUT), Method("rpc", hindered=Hindrance("limited", 1))
     assert lanes(executor(shut, open_).plan(makers.order())) == ["jito", "rpc"]
     only = makers.order(signal=makers.signal(methods=("jito",)))
     assert executor(shut, open_).plan(only) is None
@@ -143,11 +188,44 @@ def test_the_plan_says_what_the_transaction_must_carry() -> None:
 
 
 def test_states_and_readiness_are_told() -> None:
-    """Each method's state in order; any that admits makes the whole able to push."""
-    over = executor(Method("jito", admitting=False), Method("rpc"))
-    assert over.states() == [{"name": "jito"}, {"name": "rpc"}]
+    """Each method's state in order, with how long it makes wait; one that admits is enough."""
+    over = executor(Method("jito", hindered=SHUT), Method("rpc"))
+    over.set_disabled(["rpc"])
+    assert over.states() == [
+        {"name": "jito", "enabled": True, "wait_seconds": 10},
+        {"name": "rpc", "enabled": False, "wait_seconds": None},
+    ]
+    assert over.unavailable() == ["jito (breaker_open)", "rpc (disabled)"]
+    assert not over.any_admits()
+    over.set_disabled([])
+    assert over.unavailable() == ["jito (breaker_open)"]
     assert over.any_admits()
-    assert not executor(Method("jito", admitting=False)).any_admits()
+
+
+def test_a_disabled_method_is_in_no_plan() -> None:
+    """Whether the signal names it or not."""
+    over = executor(Method("jito"), Method("rpc"))
+    over.set_disabled(["jito"])
+    assert lanes(over.plan(makers.order())) == ["rpc"]
+    assert over.plan(makers.order(signal=makers.signal(methods=("jito",)))) is None
+
+
+def test_private_bytes_stay_private_when_the_private_method_is_disabled() -> None:
+    """What the operator switches off opens no public lane for an order that forbids it."""
+    over = executor(Method("bundle", privacy=Privacy.PRIVATE), Method("rpc"))
+    over.set_disabled(["bundle"])
+    order = makers.order(signal=makers.signal(allow_public_fallback=False))
+    assert over.plan(order) is None
+
+
+def test_methods_are_known_reset_and_asked_what_they_say() -> None:
+    """Claims are given by method; one that says nothing, or is gone, is left out."""
+    jito, rpc = Method("jito", said="Failed"), Method("rpc")
+    over = executor(jito, rpc)
+    over.reset("jito")
+    assert (jito.resets, rpc.resets) == (1, 0)
+    assert (over.has("jito"), over.has("gone")) == (True, False)
+    assert over.claims(attempt("gone", "jito", "rpc")) == {"jito": "Failed"}
 
 
 # ---------------------------------------------------------------- pushes
@@ -166,25 +244,20 @@ async def test_the_next_lane_gets_the_same_bytes_unless_one_has_them(outcome: Re
     assert second.raw == (first.raw if moved_on else [])
 
 
-async def test_a_push_may_start_at_a_later_lane() -> None:
-    """Lanes whose patience is over are not asked again."""
-    first, second = Method("jito"), Method("rpc")
-    await push(executor(first, second), attempt("jito", "rpc"), first=1)
-    assert (len(first.raw), len(second.raw)) == (0, 1)
-
-
 async def test_a_method_that_is_gone_is_passed_over() -> None:
     """The plan is kept with the attempt, whatever was reconfigured since."""
     submissions = await push(executor(Method("rpc")), attempt("gone", "rpc"))
     assert [submission.method for submission in submissions] == ["rpc"]
-    assert await push(executor(Method("rpc")), attempt("gone")) == ()
+    assert await push(executor(Method("rpc")), attempt("gone")) == []
 
 
 async def test_leave_is_asked_before_every_push() -> None:
     """Cancelled, out of time or without a lease while a lane took its time: the next gets nothing."""
     first, second = Method("jito", replies(ReplyOutcome.UNKNOWN)), Method("rpc")
     leave = iter([True, False])
-    submissions = await executor(first, second).push(attempt("jito", "rpc"), 0, lambda: next(leave))
+    submissions = await push(
+        executor(first, second), attempt("jito", "rpc"), may=lambda: next(leave)
+    )
     assert [submission.method for submission in submissions] == ["jito"]
     assert second.raw == []
 
@@ -231,3 +304,74 @@ async def test_a_cancelled_push_is_cancelled() -> None:
     await asyncio.wait([pushing])
     assert pushing.cancelled()
     assert second.raw == []
+
+
+# ---------------------------------------------------------------- lanes that make wait
+
+
+async def test_a_hindered_lane_is_told_once_and_the_next_gets_the_bytes_at_once() -> None:
+    """Nobody waits for a breaker or a limiter while another lane is free."""
+    telemetry = FakeTelemetry()
+    first = Method("jito", hindered=SHUT)
+    over = executor(first, Method("rpc"), telemetry=telemetry)
+    submissions = await push(over, attempt("jito", "rpc"))
+    assert [(s.method, s.outcome, s.reason) for s in submissions] == [
+        ("jito", ReplyOutcome.NOT_SENT, "breaker_open"),
+        ("rpc", ReplyOutcome.ACCEPTED, "ok"),
+    ]
+    assert first.raw == []
+    assert ("jito", ReplyOutcome.NOT_SENT) in telemetry.of("submission")
+    later = await push(over, attempt("jito", "rpc"), tried=frozenset({"jito"}))
+    assert [s.method for s in later] == ["rpc"]
+
+
+async def test_lanes_that_all_make_wait_say_for_how_long() -> None:
+    """The shortest wait of all; a push that went through, or that may not be, gives none."""
+    over = executor(Method("jito", hindered=SHUT), Method("rpc", hindered=Hindrance("limited", 1)))
+    told: list[Submission] = []
+    assert await waiting(over, attempt("jito", "rpc"), told) == 1
+    assert [s.reason for s in told] == ["breaker_open", "limited"]
+    free = executor(Method("jito", hindered=SHUT), Method("rpc"))
+    assert await waiting(free, attempt("jito", "rpc"), told) is None
+    assert await waiting(free, attempt("jito", "rpc"), told, may=lambda: False) is None
+    assert await waiting(free, attempt("gone"), told) is None
+
+
+async def test_a_disabled_lane_of_an_old_plan_gets_nothing() -> None:
+    """It was switched off after the attempt was signed; there is no telling until when."""
+    first = Method("jito")
+    over = executor(first, Method("rpc"))
+    over.set_disabled(["jito"])
+    submissions = await push(over, attempt("jito", "rpc"))
+    assert [s.reason for s in submissions] == ["disabled", "ok"]
+    assert first.raw == []
+
+
+# ---------------------------------------------------------------- races
+
+
+async def test_in_a_race_every_lane_gets_the_same_bytes_and_none_waits_for_another() -> None:
+    """The one that hangs is told last, after the others were told long since."""
+    hanging, refusing = Method("jito", None), Method("bundle", replies(ReplyOutcome.REJECTED))
+    over = executor(hanging, refusing, Method("rpc"))
+    submissions = await push(over, attempt("jito", "bundle", "rpc"), at_once=True)
+    assert [s.method for s in submissions] == ["bundle", "rpc", "jito"]
+    assert hanging.raw == refusing.raw
+    assert len({s.sent_at_us for s in submissions}) == 1
+
+
+async def test_a_race_makes_wait_only_when_every_lane_does() -> None:
+    """A lane that took the bytes needs no haste."""
+    limited = Hindrance("limited", 1)
+    slow = executor(Method("jito", hindered=SHUT), Method("rpc", hindered=limited))
+    assert await waiting(slow, attempt("jito", "rpc"), [], at_once=True) == 1
+    some = executor(Method("jito", hindered=SHUT), Method("rpc"))
+    assert await waiting(some, attempt("jito", "rpc"), [], at_once=True) is None
+    assert await waiting(some, attempt("gone"), [], at_once=True) is None
+
+
+def test_the_plan_has_the_strategy_that_is_configured() -> None:
+    """It is stored with the attempt, so that a restart goes on with it."""
+    plan = executor(Method("rpc"), strategy=LaneStrategy.RACE).plan(makers.order())
+    assert plan is not None
+    assert plan.strategy is LaneStrategy.RACE
