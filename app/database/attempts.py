@@ -113,6 +113,7 @@ def _told(attempt: StoredAttempt) -> dict[str, object]:
         "wallet": attempt.wallet,
         "blockhash": signed.blockhash.blockhash,
         "last_valid_block_height": attempt.last_valid_block_height,
+        "strategy": attempt.plan.strategy.value,
         "methods": [lane.method for lane in attempt.plan.lanes],
         "spend": {
             "mint": signed.spend.mint,

@@ -15,6 +15,7 @@ from app.domain.attempt import (
     Blockhash,
     Lane,
     LanePlan,
+    LaneStrategy,
     Signed,
     Spend,
     StoredAttempt,
@@ -167,7 +168,7 @@ def attempt_values(attempt: StoredAttempt, account: str) -> Values:
         "account": account,
         "wallet": attempt.wallet,
         "status": attempt.status.value,
-        "plan": dump([[lane.method, lane.patience_ms] for lane in attempt.plan.lanes]),
+        "plan": dump(_plan_document(attempt.plan)),
         "raw": signed.raw,
         "signature": signed.signature,
         "blockhash": signed.blockhash.blockhash,
@@ -182,6 +183,18 @@ def attempt_values(attempt: StoredAttempt, account: str) -> Values:
         "seed": signed.seed,
         "signed_at_us": attempt.signed_at_us,
     }
+
+
+def _plan_document(plan: LanePlan) -> Values:
+    lanes = [[lane.method, lane.patience_ms] for lane in plan.lanes]
+    return {"strategy": plan.strategy.value, "lanes": lanes}
+
+
+def _plan_of(stored: Any) -> LanePlan:  # noqa: ANN401 - JSON as it was stored
+    """Read a plan; rows of before strategies hold the lanes alone, one after the other."""
+    document: Values = {"lanes": stored} if isinstance(stored, list) else stored
+    lanes = tuple(Lane(method, patience_ms) for method, patience_ms in document["lanes"])
+    return LanePlan(lanes, LaneStrategy(document.get("strategy", LaneStrategy.FALLBACK)))
 
 
 def _quote_document(signed: Signed) -> Values:
@@ -208,7 +221,7 @@ def attempt_of(row: Row[Any], submissions: Sequence[Submission]) -> StoredAttemp
         number=row.number,
         wallet=row.wallet,
         status=AttemptStatus(row.status),
-        plan=LanePlan(tuple(Lane(method, patience) for method, patience in load(row.plan))),
+        plan=_plan_of(load(row.plan)),
         signed=_signed_of(row),
         signed_at_us=row.signed_at_us,
         landed_slot=row.landed_slot,

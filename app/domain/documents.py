@@ -7,8 +7,8 @@ that was paid in), times RFC 3339 UTC with microseconds, durations numbers with 
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from app.domain.attempt import StoredAttempt, Submission
-from app.domain.events import Event
+from app.domain.attempt import LanePlan, StoredAttempt, Submission
+from app.domain.events import SYSTEM, Event
 from app.domain.market import Market
 from app.domain.money import amount_string, decimal_string
 from app.domain.order import Fill, Order, OrderView
@@ -125,8 +125,14 @@ def _attempt(attempt: StoredAttempt) -> Document:
         "last_valid_block_height": attempt.last_valid_block_height,
         "landed_slot": attempt.landed_slot,
         "error": attempt.error,
+        "plan": _plan(attempt.plan),
         "submissions": [_submission(submission) for submission in attempt.submissions],
     }
+
+
+def _plan(plan: LanePlan) -> Document:
+    methods = [lane.method for lane in plan.lanes]
+    return {"strategy": plan.strategy.value, "methods": methods}
 
 
 def _submission(submission: Submission) -> Document:
@@ -140,10 +146,13 @@ def _submission(submission: Submission) -> Document:
 
 
 def event_document(event: Event) -> Document:
-    """Show a sealed event: with its place in the trail and the hash that chains it."""
+    """Show a sealed event: with its place in the trail and the hash that chains it.
+
+    `order_id` is null where the event tells of the system itself; in what is hashed it is empty then.
+    """
     return {
         "position": event.position,
-        "order_id": event.order_id,
+        "order_id": None if event.order_id == SYSTEM else event.order_id,
         "seq": event.seq,
         "at": time_string(event.at_us),
         "kind": event.kind.value,

@@ -1,13 +1,15 @@
 """STORE and what follows it: attempts, funds, changes, and the end of an order."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
-from app.database.orders import SqlStore
+from app.database.orders import SqlStore, open_store
 from app.domain import changes
-from app.domain.attempt import AttemptStatus, Spend
+from app.domain.attempt import AttemptStatus, Lane, LanePlan, LaneStrategy, Spend
 from app.domain.changes import AttemptUpdate, Change, OrderUpdate
 from app.domain.errors import IllegalMoveError, ReasonCode
 from app.domain.events import EventKind
@@ -35,13 +37,43 @@ async def test_a_stored_attempt_reads_back_to_the_byte(store: SqlStore) -> None:
     assert await store.view("default", "order1") == stored.view
 
 
+async def test_a_plan_reads_back_with_its_strategy(store: SqlStore) -> None:
+    """A restart goes on with the same lanes, one after the other or all at once."""
+    lanes = (Lane("jito", 3_000), Lane("rpc", 250))
+    for number, strategy in enumerate(LaneStrategy):
+        claimed = await steps.begin(store, f"order{number}")
+        stored = await store.store_attempt(
+            claimed,
+            steps.signed(f"sig{number}"),
+            LanePlan(lanes, strategy),
+            balances=steps.RICH,
+            reserve_lamports=0,
+            at_us=SOON,
+        )
+        assert isinstance(stored, Claimed)
+        view = await store.view("default", f"order{number}")
+        assert view is not None
+        assert view.attempts[0].plan == LanePlan(lanes, strategy)
+
+
+async def test_a_plan_of_before_strategies_is_a_fallback(sqlite_url: str) -> None:
+    """Rows that hold the lanes alone are read: orders that an earlier version left go on."""
+    async with open_store(sqlite_url, process_name="test") as store:
+        await steps.sign(store, await steps.begin(store))
+        with closing(sqlite3.connect(sqlite_url)) as conn, conn:
+            conn.execute("""UPDATE attempts SET plan = '[["jito",1500],["rpc",250]]'""")
+        view = await store.view("default", "order1")
+    assert view is not None
+    assert view.attempts[0].plan == LanePlan((Lane("jito", 1_500), Lane("rpc", 250)))
+
+
 async def test_store_is_told_in_the_same_commit(store: SqlStore) -> None:
-    """The event names signature, expiry, methods and what may be spent."""
+    """The event names signature, expiry, strategy, methods and what may be spent."""
     await steps.sign(store, await steps.begin(store))
     event = (await steps.seal_all(store))[-1]
     assert event.kind is EventKind.SIGNED
     assert event.data["signature"] == "sig-order1-1"
-    assert event.data["methods"] == ["rpc"]
+    assert (event.data["strategy"], event.data["methods"]) == ("fallback", ["rpc"])
     assert event.data["spend"] == {"mint": "", "amount": "0", "lamports": "12000000"}
 
 

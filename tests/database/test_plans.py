@@ -43,6 +43,8 @@ def plan(database: Path, statement: Any) -> list[str]:
         (trail._LAST, "uq_events_position"),
         (trail._SEALED, "uq_events_position (position>?)"),
         (trail._OF_ACCOUNT, "ix_events_account (account=? AND position>?)"),
+        (trail._OF_ORDER, "ix_events_account (account=? AND position>?)"),
+        (trail._LAST_OWN, "sqlite_autoindex_events_1 (order_id=?)"),
     ],
 )
 def test_a_query_is_served_by_its_index(migrated_file: Path, statement: Any, index: str) -> None:
@@ -53,6 +55,13 @@ def test_a_query_is_served_by_its_index(migrated_file: Path, statement: Any, ind
 def test_the_queue_needs_no_sorting(migrated_file: Path) -> None:
     """The first orders of a long queue are read off the index."""
     assert plan(migrated_file, claims._QUEUED) == ["SCAN orders USING INDEX ix_orders_queue"]
+
+
+def test_an_accounts_events_and_the_systems_are_read_off_the_index(migrated_file: Path) -> None:
+    """Each of the two in its place and no further than the page: the rest of the trail is not read."""
+    steps = plan(migrated_file, trail._OF_ACCOUNT)
+    assert not [step for step in steps if "SCAN events" in step]
+    assert sum("ix_events_account (account=? AND position>?)" in step for step in steps) == 2
 
 
 def test_each_key_is_looked_up(migrated_file: Path) -> None:

@@ -160,6 +160,7 @@ def test_a_failed_order_shows_why_and_what_was_tried() -> None:
             "last_valid_block_height": 1_000,
             "landed_slot": 5_005,
             "error": error,
+            "plan": {"strategy": "fallback", "methods": ["rpc"]},
             "submissions": [
                 {
                     "method": "rpc",
@@ -203,6 +204,14 @@ def test_an_event_shows_its_place_and_its_hash() -> None:
         "data": {"size": "0.01"},
         "hash": "ab" * 32,
     }
+
+
+def test_an_event_of_the_system_is_of_no_order() -> None:
+    """Where nothing is told of an order, its id is null."""
+    told = {"method": "rpc"}
+    event = Event(order_id="", seq=3, at_us=NOW, kind=EventKind.METHOD_DISABLED, data=told)
+    document = event_document(event)
+    assert (document["order_id"], document["seq"], document["data"]) == (None, 3, told)
 
 
 def test_a_lamport_is_the_ninth_place_of_a_sol() -> None:

@@ -5,6 +5,7 @@ from app.api.openapi.shapes import (
     array,
     closed,
     decimal,
+    described,
     enum,
     nullable,
     order_id,
@@ -13,7 +14,7 @@ from app.api.openapi.shapes import (
     time,
     whole,
 )
-from app.domain.attempt import AttemptStatus
+from app.domain.attempt import AttemptStatus, LaneStrategy
 from app.domain.errors import ReasonCode
 from app.domain.events import EventKind
 from app.domain.order import OrderStatus
@@ -105,6 +106,7 @@ def _attempt() -> Schema:
             "last_valid_block_height": whole(),
             "landed_slot": nullable(whole()),
             "error": nullable(ref("ProgramError")),
+            "plan": closed({"strategy": enum(LaneStrategy), "methods": array(string())}),
             "submissions": array(ref("Submission")),
         }
     )
@@ -159,7 +161,9 @@ def _event() -> Schema:
     return closed(
         {
             "position": {"type": "integer", "minimum": 1},
-            "order_id": string(),
+            "order_id": described(
+                nullable(string()), "Null: it tells of the system, not of an order."
+            ),
             "seq": whole(),
             "at": time(),
             "kind": enum(EventKind),
