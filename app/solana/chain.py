@@ -12,6 +12,7 @@ from app.domain.errors import ReasonCode, TransientError
 from app.domain.outcome import (
     Absent,
     ChainStatus,
+    Commitment,
     Evidence,
     Heights,
     NotProved,
@@ -22,7 +23,9 @@ from app.domain.outcome import (
 from app.engine.ports import LandedTransaction, Simulation, Snapshot
 from app.solana import decode
 from app.solana.blockhash_ring import LIFE_BLOCKS, BlockhashRing
-from app.solana.json_rpc import Answer, JsonRpcClient, Result, RpcError, outcome_label
+from app.solana.endpoint_health import EndpointHealth
+from app.solana.endpoints import HEDGE_SECONDS, Endpoints, Worth, words
+from app.solana.json_rpc import JsonRpcClient, Result
 
 STATUSES_MAX: Final = 256
 """Signatures in one getSignatureStatuses (a node refuses more)."""
@@ -31,14 +34,13 @@ FEE_ACCOUNTS_MAX: Final = 128
 STALE_SECONDS: Final = 10.0
 """A blockhash or height older than this is no basis for signing or for judging expiry."""
 _LEVEL: Final = {"commitment": "confirmed"}
-_MIN_CONTEXT_SLOT: Final = -32016
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
 class RpcChain:
-    """The `Chain` port over JSON-RPC endpoints, the first healthy one serving the reads."""
+    """The `Chain` port over JSON-RPC endpoints, the healthiest serving the reads."""
 
     def __init__(
         self,
@@ -47,9 +49,15 @@ class RpcChain:
         proof_endpoints: int,
         poll_seconds: float,
         notice: Callable[[str], Awaitable[None]] | None = None,
+        hedge_seconds: float | None = HEDGE_SECONDS,
+        health: EndpointHealth | None = None,
     ) -> None:
-        """`notice` subscribes to a signature, an accelerator; `poll_seconds` paces the watch of the tip."""
+        """`notice` subscribes to a signature, an accelerator; `poll_seconds` paces the watch of the tip.
+
+        A read that has no answer after `hedge_seconds` (None: never) goes to the next endpoint too.
+        """
         self._clients = list(clients)
+        self._endpoints = Endpoints(clients, health or EndpointHealth(_now), hedge_seconds)
         self._proof_endpoints = proof_endpoints
         self._poll_seconds = poll_seconds
         self._notice = notice
@@ -58,7 +66,6 @@ class RpcChain:
         self._heights: Heights | None = None
         self._heights_at = float("-inf")
         self._genesis: str | None = None
-        self._of_the_chain: set[JsonRpcClient] = set()
         self.tip: Blockhash | None = None
         self.verified = False
         """Set once the chain is known to be the one that the orders belong to."""
@@ -76,17 +83,26 @@ class RpcChain:
         await asyncio.gather(self._look_at_blockhash(), self._look_at_heights())
 
     async def _look_at_blockhash(self) -> None:
+        """Take the newest blockhash; one from behind the known tip is a lagging node's, and no news."""
         try:
-            blockhash = await self._read("getLatestBlockhash", [_LEVEL], decode.blockhash)
+            blockhash = await self._endpoints.read(
+                "getLatestBlockhash",
+                [_LEVEL],
+                decode.blockhash,
+                worth=lambda found: self._worth(found.slot),
+            )
         except TransientError:
             return
-        now = asyncio.get_running_loop().time()
+        now, known = _now(), self.tip
+        fresh = now - self._tip_at < STALE_SECONDS
+        if known and fresh and blockhash.last_valid_block_height < known.last_valid_block_height:
+            return
         self._ring.add(blockhash, now)
         self.tip, self._tip_at = blockhash, now
 
     async def _look_at_heights(self) -> None:
         try:
-            heights = await self._read(
+            heights = await self._endpoints.read(
                 "getEpochInfo", [{"commitment": "finalized"}], decode.heights
             )
         except TransientError:
@@ -94,11 +110,11 @@ class RpcChain:
         known = self._heights
         if known is None or heights.block_height >= known.block_height:
             self._heights = heights
-        self._heights_at = asyncio.get_running_loop().time()
+        self._heights_at = _now()
 
     def ready(self) -> bool:
         """Tell whether the chain was read recently enough to sign anything."""
-        fresh = asyncio.get_running_loop().time() - self._tip_at < STALE_SECONDS
+        fresh = _now() - self._tip_at < STALE_SECONDS
         return self.verified and fresh
 
     @property
@@ -120,18 +136,18 @@ class RpcChain:
         """See the port."""
         if not self.ready():
             raise _unavailable("no recent blockhash could be read")
-        return self._ring.pick(life_seconds, asyncio.get_running_loop().time())
+        return self._ring.pick(life_seconds, _now())
 
     async def heights(self) -> Heights | None:
         """See the port."""
-        fresh = asyncio.get_running_loop().time() - self._heights_at < STALE_SECONDS
+        fresh = _now() - self._heights_at < STALE_SECONDS
         return self._heights if fresh else None
 
     # ------------------------------------------------------------ reads
 
     async def genesis_hash(self) -> str:
         """Give the hash that names the cluster."""
-        return await self._read("getGenesisHash", [], decode.text)
+        return await self._endpoints.read("getGenesisHash", [], decode.text, hedged=False)
 
     def belongs_to(self, genesis_hash: str) -> None:
         """Say which chain the orders belong to: endpoints of another are passed over from here on.
@@ -139,12 +155,27 @@ class RpcChain:
         Before that nothing is proved dead: on another chain every signature is absent.
         """
         self._genesis = genesis_hash
+        self._endpoints.belongs_to(genesis_hash)
+
+    def endpoints(self) -> Sequence[Mapping[str, object]]:
+        """Tell each endpoint's state: host and port, latency, and what it ails from."""
+        return self._endpoints.state()
+
+    def _worth(self, slot: int) -> Worth:
+        """Judge an answer by its slot: from before what is finalized it is a lagging node's."""
+        known = self._heights
+        return Worth.BEHIND if known is not None and slot < known.slot else Worth.SOUND
 
     async def accounts(self, addresses: Sequence[str]) -> Snapshot:
         """See the port."""
         keys = list(addresses)
         params = [keys, {**_LEVEL, "encoding": "base64"}]
-        return await self._read("getMultipleAccounts", params, lambda r: decode.snapshot(r, keys))
+        return await self._endpoints.read(
+            "getMultipleAccounts",
+            params,
+            lambda r: decode.snapshot(r, keys),
+            worth=lambda snapshot: self._worth(snapshot.slot),
+        )
 
     async def simulate(self, raw: bytes, slot_min: int) -> Simulation:
         """See the port."""
@@ -156,7 +187,7 @@ class RpcChain:
             "minContextSlot": slot_min,
         }
         params = [base64.b64encode(raw).decode(), options]
-        return await self._read("simulateTransaction", params, decode.simulation)
+        return await self._endpoints.read("simulateTransaction", params, decode.simulation)
 
     async def statuses(
         self, signatures: Sequence[str], *, history: bool = False
@@ -170,23 +201,37 @@ class RpcChain:
         return {signature: status for batch in found for signature, status in batch.items()}
 
     async def _statuses(self, batch: Sequence[str], *, history: bool) -> dict[str, ChainStatus]:
+        """Ask for one batch; what any endpoint that answered has seen is told, whoever else has not."""
+        came: list[list[ChainStatus]] = []
+
+        def read(result: object) -> list[ChainStatus]:
+            came.append(decode.statuses(result, len(batch)))
+            return came[-1]
+
         params = [list(batch), {"searchTransactionHistory": history}]
         try:
-            statuses = await self._read(
-                "getSignatureStatuses", params, lambda r: decode.statuses(r, len(batch))
+            best = await self._endpoints.read(
+                "getSignatureStatuses", params, read, worth=self._worth_of_statuses
             )
         except TransientError as error:
             return dict.fromkeys(batch, Unreachable(error.what))
-        return dict(zip(batch, statuses, strict=True))
+        told = [max(each, key=_settled) for each in zip(best, *came, strict=True)]
+        return dict(zip(batch, told, strict=True))
+
+    def _worth_of_statuses(self, statuses: Sequence[ChainStatus]) -> Worth:
+        """Judge a batch: that a signature is absent means little from a node that lags."""
+        slots = [each.context_slot for each in statuses if isinstance(each, Absent)]
+        return self._worth(min(slots)) if slots else Worth.SOUND
 
     async def transaction(self, signature: str) -> LandedTransaction | Unreachable | None:
         """See the port."""
         options = {**_LEVEL, "encoding": "json", "maxSupportedTransactionVersion": 0}
         try:
-            return await self._read(
+            return await self._endpoints.read(
                 "getTransaction",
                 [signature, options],
                 lambda r: None if r is None else decode.transaction(r, signature),
+                worth=lambda landed: Worth.EMPTY if landed is None else Worth.SOUND,
             )
         except TransientError as error:
             return Unreachable(error.what)
@@ -194,7 +239,7 @@ class RpcChain:
     async def recent_fees(self, addresses: Sequence[str]) -> Sequence[int]:
         """See the port."""
         params = [list(addresses[:FEE_ACCOUNTS_MAX])]
-        return await self._read("getRecentPrioritizationFees", params, decode.recent_fees)
+        return await self._endpoints.read("getRecentPrioritizationFees", params, decode.recent_fees)
 
     async def landing_notice(self, signature: str) -> None:
         """See the port."""
@@ -223,38 +268,6 @@ class RpcChain:
             return Proof(evidence)
         reasons = [answer.reason for answer in answers if isinstance(answer, NotProved)]
         return NotProved("; ".join(reasons) or "too few endpoints")
-
-    # ------------------------------------------------------------ one read, over the endpoints
-
-    async def _read(self, method: str, params: Sequence[object], read: Callable[[object], T]) -> T:
-        """Ask endpoint after endpoint until one gives a sound answer."""
-        why = "no endpoint"
-        for client in self._clients:
-            if not await self._is_of_the_chain(client):
-                why = f"{client.endpoint}: not known to serve this chain"
-                continue
-            answer = await client.call(method, params)
-            if isinstance(answer, Result):
-                try:
-                    return read(answer.value)
-                except ValueError:
-                    why = f"{client.endpoint}: {method} answered in a wrong shape"
-            else:
-                why = f"{client.endpoint}: {method}: {_words(answer)}"
-        raise _unavailable(why)
-
-    async def _is_of_the_chain(self, client: JsonRpcClient) -> bool:
-        """Tell whether an endpoint serves the chain that is executed on: another's answers mean nothing."""
-        if self._genesis is None or client in self._of_the_chain:
-            return True
-        answer = await client.call("getGenesisHash", [])
-        if not isinstance(answer, Result):
-            return False
-        if answer.value != self._genesis:
-            _log.error("an endpoint serves another chain", endpoint=client.endpoint)
-            return False
-        self._of_the_chain.add(client)
-        return True
 
 
 async def _evidence(
@@ -298,18 +311,24 @@ async def _ask(
     """Ask one endpoint; raises ValueError with words for anything but a sound answer."""
     answer = await client.call(method, params)
     if not isinstance(answer, Result):
-        raise ValueError(f"{client.endpoint}: {method}: {_words(answer)}")  # noqa: TRY004
+        raise ValueError(f"{client.endpoint}: {method}: {words(answer)}")  # noqa: TRY004
     try:
         return read(answer.value)
     except ValueError:
         raise ValueError(f"{client.endpoint}: {method} answered in a wrong shape") from None
 
 
-def _words(answer: Answer) -> str:
-    if isinstance(answer, RpcError):
-        lagging = answer.code == _MIN_CONTEXT_SLOT
-        return "the node lags behind" if lagging else f"error {answer.code or answer.http}"
-    return outcome_label(answer)
+_COMMITMENTS: Final = tuple(Commitment)
+"""From the least to the most settled."""
+
+
+def _settled(status: ChainStatus) -> int:
+    """Rank a status: the more settled a landing is, the more it tells; that there is none tells least."""
+    return _COMMITMENTS.index(status.commitment) if isinstance(status, Seen) else -1
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _unavailable(what: str) -> TransientError:

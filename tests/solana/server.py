@@ -31,7 +31,15 @@ class Half:
     data: bytes
 
 
-Step = bytes | Act | Half
+@dataclass(frozen=True)
+class Later:
+    """Answer once a test lets it."""
+
+    step: bytes
+    let: asyncio.Event
+
+
+Step = bytes | Act | Half | Later
 
 
 def http(status: int, body: bytes | str, *headers: str, close: bool = False) -> bytes:
@@ -94,6 +102,9 @@ class Server:
         self.bodies.append(body)
         self.requests.append(request)
         step = self.answer(request)
+        if isinstance(step, Later):
+            await step.let.wait()
+            step = step.step
         if isinstance(step, Half):
             writer.write(step.data)
             await writer.drain()
@@ -186,7 +197,9 @@ class Node:
         given = self.answers.get(request["method"], error(200, -32601, "Method not found"))
         if callable(given):
             given = given(request["params"])
-        return given if isinstance(given, (bytes, Act, Half)) else result(given, request["id"])
+        return (
+            given if isinstance(given, (bytes, Act, Half, Later)) else result(given, request["id"])
+        )
 
 
 @asynccontextmanager

@@ -1,9 +1,7 @@
 """Reads of the chain over several nodes, and every way in which a proof of death must fail."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -23,61 +21,26 @@ from app.engine.ports import Account, Snapshot
 from app.solana.blockhash_ring import LIFE_BLOCKS
 from app.solana.chain import FEE_ACCOUNTS_MAX, STALE_SECONDS, STATUSES_MAX, RpcChain
 from tests.domain.makers import BLOCKHASH_SLOT, LAST_HEIGHT, attempt
-from tests.solana.server import CLOSE, Node, error, http, node
+from tests.solana.chains import (
+    BEHIND,
+    DEAD,
+    DOWN,
+    GENESIS,
+    TIP,
+    ShiftedLoop,
+    chain_of,
+    put_forward,
+)
+from tests.solana.server import CLOSE, error, http, node
 from tests.solana.test_decode import ACCOUNTS, SIMULATION, STATUS, TRANSACTION
 
 pytestmark = pytest.mark.anyio
-
-GENESIS = "ours"
-EXPIRY = {"absoluteSlot": 6_000, "blockHeight": LAST_HEIGHT + 1}
-ABSENT = {"context": {"slot": 6_000}, "value": [None]}
-TIP = {
-    "context": {"slot": 6_040},
-    "value": {"blockhash": "tip", "lastValidBlockHeight": LAST_HEIGHT + 200},
-}
-DEAD: dict[str, Any] = {
-    "getGenesisHash": GENESIS,
-    "getEpochInfo": EXPIRY,
-    "getSignatureStatuses": ABSENT,
-    "minimumLedgerSlot": BLOCKHASH_SLOT,
-    "getLatestBlockhash": TIP,
-}
-DOWN: dict[str, Any] = dict.fromkeys(DEAD, CLOSE)
-BEHIND = error(200, -32016, "Minimum context slot has not been reached", {"contextSlot": 1})
-
-
-class ShiftedLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock a test may put forward while nothing is under way."""
-
-    shift = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.shift
 
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> tuple[str, dict[str, object]]:
     """Let staleness come without waiting for it."""
     return "asyncio", {"use_uvloop": False, "loop_factory": ShiftedLoop}
-
-
-def put_forward(seconds: float) -> None:
-    """Let time pass."""
-    cast("ShiftedLoop", asyncio.get_running_loop()).shift += seconds
-
-
-@asynccontextmanager
-async def chain_of(
-    *answers: dict[str, Any], proof_endpoints: int = 1
-) -> AsyncIterator[tuple[RpcChain, list[Node]]]:
-    """Open a chain over nodes with these answers."""
-    async with AsyncExitStack() as stack:
-        nodes = [await stack.enter_async_context(node(**each)) for each in answers]
-        clients = [each.client for each in nodes if each.client is not None]
-        chain = RpcChain(clients, proof_endpoints=proof_endpoints, poll_seconds=0.01)
-        chain.belongs_to(GENESIS)
-        chain.verified = True
-        yield chain, nodes
 
 
 # ---------------------------------------------------------------- proof of death
