@@ -8,7 +8,8 @@ from app.domain.outcome import Reply
 from app.executors.gate import Gate
 from app.executors.limiter import Limiter
 from app.executors.method import Method, Target
-from app.executors.replies import classify_send
+from app.executors.provider_rules import AGAVE
+from app.executors.replies import classify
 from app.solana.json_rpc import JsonRpcClient
 
 
@@ -21,7 +22,7 @@ async def send(client: JsonRpcClient, attempt: StoredAttempt, seconds: float) ->
     """Push once, without preflight: the transaction was simulated before it was signed."""
     params = [encoded(attempt), send_options(attempt)]
     answer = await client.call("sendTransaction", params, timeout_seconds=seconds)
-    return classify_send(answer, attempt.signature)
+    return classify(answer, attempt.signature, AGAVE)
 
 
 def encoded(attempt: StoredAttempt) -> str:
