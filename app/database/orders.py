@@ -210,8 +210,8 @@ class SqlStore:
             lambda conn: switches.switch(conn, name, at_us, disabled=disabled), SYSTEM
         )
 
-    async def reset_method(self, name: str, at_us: int) -> None:
-        await self._database.write(lambda conn: switches.reset(conn, name, at_us), SYSTEM)
+    async def reset_method(self, name: str, at_us: int) -> str:
+        return await self._database.write(lambda conn: switches.reset(conn, name, at_us), SYSTEM)
 
     async def method_switches(self) -> MethodSwitches:
         return await self._database.read(switches.read)

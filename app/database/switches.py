@@ -15,7 +15,7 @@ from app.engine.store_port import MethodSwitches
 _DISABLED: Final = "method.disabled:"
 """Begins the name of a row that is there while a method is disabled; its value says since when."""
 _RESET: Final = "method.reset:"
-"""Begins the name of a row whose value is the time of a method's last reset."""
+"""Begins the name of a row whose value marks a method's last reset."""
 
 _READ = select(META.c.name, META.c.value).where(
     or_(META.c.name.startswith(_DISABLED), META.c.name.startswith(_RESET))
@@ -64,8 +64,13 @@ def switch(conn: Connection, method: str, at_us: int, *, disabled: bool) -> bool
     return True
 
 
-def reset(conn: Connection, method: str, at_us: int) -> None:
-    """Mark for every process that a method was reset, and tell it."""
+def reset(conn: Connection, method: str, at_us: int) -> str:
+    """Mark for every process that a method was reset, and tell it; gives the mark.
+
+    The event's sequence is the mark: times of two resets may be the same.
+    """
     seq = trail.next_own_seq(conn)
-    conn.execute(_MARK_RESET[conn.dialect.name], {"name": _RESET + method, "value": str(at_us)})
+    mark = str(seq)
+    conn.execute(_MARK_RESET[conn.dialect.name], {"name": _RESET + method, "value": mark})
     trail.append_own(conn, seq, Note(EventKind.METHOD_RESET, at_us, {"method": method}))
+    return mark

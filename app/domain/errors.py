@@ -35,6 +35,7 @@ class ReasonCode(StrEnum):
     KEY_CONFLICT = "KEY_CONFLICT"
     ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
     ORDER_FINAL = "ORDER_FINAL"
+    METHOD_NOT_FOUND = "METHOD_NOT_FOUND"
     QUEUE_FULL = "QUEUE_FULL"
     DATABASE_BUSY = "DATABASE_BUSY"
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
@@ -94,6 +95,10 @@ class IntakeError(Synergy7Error):
         """Keep the parts."""
         super().__init__(code, what, todo=todo)
         self.retryable = retryable
+
+
+class NotFoundError(Synergy7Error):
+    """What was asked for is not there."""
 
 
 class RefusedError(Synergy7Error):

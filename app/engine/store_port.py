@@ -243,8 +243,8 @@ class Store(Protocol):
         """
         ...
 
-    async def reset_method(self, name: str, at_us: int) -> None:
-        """Mark for all processes that a method was reset, and tell the event."""
+    async def reset_method(self, name: str, at_us: int) -> str:
+        """Mark for all processes that a method was reset, and tell the event; gives the mark."""
         ...
 
     async def method_switches(self) -> MethodSwitches:

@@ -468,12 +468,13 @@ class FakeStore:
         self.database.tell(SYSTEM, kind, at_us, {"method": name})
         return True
 
-    async def reset_method(self, name: str, at_us: int) -> None:
-        def work() -> None:
-            self.database.resets[name] = str(at_us)
+    async def reset_method(self, name: str, at_us: int) -> str:
+        def work() -> str:
             self.database.tell(SYSTEM, EventKind.METHOD_RESET, at_us, {"method": name})
+            mark = self.database.resets[name] = str(self.database.told[SYSTEM])
+            return mark
 
-        await self.script.run("reset_method", work)
+        return await self.script.run("reset_method", work)
 
     async def method_switches(self) -> MethodSwitches:
         def work() -> MethodSwitches:
