@@ -15,7 +15,7 @@ from app.api.endpoint import Endpoint, Handler, internal_problem
 from app.api.openapi import openapi_document
 from app.api.ports import ServiceSource
 from app.api.problems import Problem
-from app.api.routes import docs, events, orders, signals, system
+from app.api.routes import docs, events, methods, orders, signals, system
 from app.api.waits import LongAnswers
 from app.domain.errors import ReasonCode
 
@@ -30,6 +30,11 @@ PATHS: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/orders/{order_id}/cancel": {"POST": orders.cancel_order},
     "/orders/{order_id}/events": {"GET": events.get_order_events},
     "/events": {"GET": events.get_events},
+    "/methods": {"GET": methods.list_methods},
+    "/methods/{name}": {"GET": methods.get_method},
+    "/methods/{name}/reset": {"POST": methods.reset_method},
+    "/methods/{name}/disable": {"POST": methods.disable_method},
+    "/methods/{name}/enable": {"POST": methods.enable_method},
     "/status": {"GET": system.get_status},
     "/metrics": {"GET": system.get_metrics},
     "/healthz": {"GET": system.get_health},

@@ -24,6 +24,30 @@ class SystemReport(Protocol):
         ...
 
 
+class MethodControl(Protocol):
+    """The submission methods. Raises NotFoundError(METHOD_NOT_FOUND), or IntakeError of the store."""
+
+    def states(self) -> Sequence[Mapping[str, object]]:
+        """Give each method's state, in the configured order."""
+        ...
+
+    def state(self, name: str) -> Mapping[str, object]:
+        """Give a method's state."""
+        ...
+
+    async def reset(self, name: str) -> Mapping[str, object]:
+        """Close a method's breaker and forget its back-offs; gives its state."""
+        ...
+
+    async def disable(self, name: str) -> Mapping[str, object]:
+        """Push nothing through a method any more; gives its state."""
+        ...
+
+    async def enable(self, name: str) -> Mapping[str, object]:
+        """Take a method into use again; gives its state."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ApiService:
     """The opened system as the interface sees it."""
@@ -31,6 +55,7 @@ class ApiService:
     manager: OrderManager
     report: SystemReport
     telemetry: Telemetry
+    methods: MethodControl
 
 
 ServiceSource = Callable[[], ApiService | None]

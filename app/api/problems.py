@@ -70,6 +70,7 @@ RULES: Final[Mapping[ReasonCode, Rule]] = MappingProxyType(
         _C.KEY_CONFLICT: Rule(HTTPStatus.CONFLICT, "Two keys name different orders"),
         _C.ORDER_NOT_FOUND: Rule(HTTPStatus.NOT_FOUND, "There is no such order"),
         _C.ORDER_FINAL: Rule(HTTPStatus.CONFLICT, "The order has ended"),
+        _C.METHOD_NOT_FOUND: Rule(HTTPStatus.NOT_FOUND, "There is no such submission method"),
         _C.QUEUE_FULL: _later("The queue is full", 5),
         _C.DATABASE_BUSY: _later("The database is busy", 1),
         _C.STORAGE_UNAVAILABLE: _later("The database is not available", 5),

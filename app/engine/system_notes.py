@@ -43,7 +43,8 @@ class SystemNotes:
         self._lost = 0
 
     def noted(self, kind: EventKind, data: Mapping[str, object]) -> None:
-        """Have an event told that happened just now; never waits, never raises."""
+        """Have an event told that happened just now, and log it; never waits, never raises."""
+        _log.info("noted", kind=kind.value, data=dict(data))
         if len(self._waiting) >= self._queued_max:
             self._lose()
             return

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from app.domain.market import Market, Token
 from app.domain.order import Fill
 from app.domain.outcome import Reply
 from app.domain.signal import SignalRules
+from app.engine.method_admin import MethodAdmin
 from app.engine.order_manager import OrderManager
 from app.engine.ports import Balances, Chain, Claimed, Ports, Trading
 from tests.domain.makers import FILL, POOL, RULES, SOL, SOL_USDC, USDC, push, signed
@@ -69,6 +70,33 @@ class Telemetry:
     def resigned(self, reason: str) -> None: ...
     def recovered(self, to: str) -> None: ...
     def workers_busy(self, busy: int) -> None: ...
+    def landed_against(self, method: str, claim: str) -> None: ...
+
+
+@dataclass
+class Methods:
+    """The methods jito and rpc, whose breakers a test may open."""
+
+    open: set[str] = field(default_factory=set)
+    disabled: frozenset[str] = frozenset()
+
+    def has(self, name: str) -> bool:
+        return name in RULES.methods
+
+    def reset(self, name: str) -> None:
+        self.open.discard(name)
+
+    def set_disabled(self, names: Iterable[str]) -> None:
+        self.disabled = frozenset(names)
+
+    def states(self) -> list[Mapping[str, object]]:
+        return [self._state(name) for name in sorted(RULES.methods)]
+
+    def _state(self, name: str) -> Mapping[str, object]:
+        breaker = "open" if name in self.open else "closed"
+        enabled = name not in self.disabled
+        wait = 0.0 if enabled else None
+        return {"name": name, "breaker": breaker, "enabled": enabled, "wait_seconds": wait}
 
 
 @dataclass
@@ -94,7 +122,7 @@ class Report:
             },
             "queue": {"pending": 0, "active": 0, "completed": 0, "in_doubt": 0},
             "workers": {"slots": 3, "busy": 0},
-            "methods": [{"name": "rpc", "breaker": "closed"}],
+            "methods": Methods().states(),
             "wallets": [{"name": "main", "address": "abc", "balance_lamports": 1}],
         }
 
@@ -116,6 +144,7 @@ class Running:
     clock: TestClock
     telemetry: Telemetry
     report: Report
+    methods: Methods
     long_answers: LongAnswers
     service: ApiService | None = None
 
@@ -204,7 +233,7 @@ async def running(folder: Path, *, queue_max: int = 1_000) -> AsyncIterator[Runn
     if not database.exists():
         await migrate(str(database), "orders", backup_dir=folder)
     async with open_store(str(database), process_name="test") as store:
-        clock, telemetry, report = TestClock(), Telemetry(), Report()
+        clock, telemetry, report, methods = TestClock(), Telemetry(), Report(), Methods()
         manager = OrderManager(
             Ports(
                 store=store,
@@ -221,11 +250,12 @@ async def running(folder: Path, *, queue_max: int = 1_000) -> AsyncIterator[Runn
             history_max=100,
         )
         long_answers = LongAnswers(streams_max=2, polls_max=2)
-        parts = (store, manager, clock, telemetry, report, long_answers)
+        parts = (store, manager, clock, telemetry, report, methods, long_answers)
+        admin = MethodAdmin(store, methods, clock)
         api = build_api(lambda: open_api.service, version="0.1.0", long_answers=long_answers)
         transport = httpx.ASGITransport(app=api)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            open_api = Running(api, client, *parts, ApiService(manager, report, telemetry))
+            open_api = Running(api, client, *parts, ApiService(manager, report, telemetry, admin))
             yield open_api
 
 

@@ -22,7 +22,7 @@ SEARCHES = [
     # are not so many different ones
     (EACH, ("signals",), 500),
     (EACH, ("orders",), 2_000),
-    (EACH, ("events", "system"), 800),
+    (EACH, ("events", "system", "methods"), 1_200),
     ("stateful", (), 300),
 ]
 AT_2000_US = 946_684_800_000_000

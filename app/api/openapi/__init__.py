@@ -33,9 +33,10 @@ def openapi_document(
             {"name": "signals", "description": "In: signals."},
             {"name": "orders", "description": "Out: orders, and their cancellation."},
             {"name": "events", "description": "The audit trail."},
+            {"name": "methods", "description": "The submission methods, and their switches."},
             {"name": "system", "description": "What the system says about itself."},
         ],
-        "paths": paths(markets),
+        "paths": paths(markets, methods),
         "components": {
             "schemas": {**signal_schemas(markets, methods), **response_schemas()},
             "responses": responses(),

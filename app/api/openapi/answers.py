@@ -39,6 +39,8 @@ def response_schemas() -> dict[str, Schema]:
         "Canceled": closed({"canceled": whole(), "requested": whole()}),
         "Event": _event(),
         "EventList": closed({"events": array(ref("Event")), "next_after": whole()}),
+        "Method": _method(),
+        "MethodList": closed({"methods": array(ref("Method"))}),
         "Status": _status(),
         "Problem": _problem(),
     }
@@ -173,6 +175,19 @@ def _event() -> Schema:
     )
 
 
+def _method() -> Schema:
+    wait = nullable({"type": "number", "minimum": 0})
+    properties = {
+        "name": string(),
+        "breaker": string(),
+        "enabled": {"type": "boolean"},
+        "wait_seconds": described(
+            wait, "Until a push would be admitted; null: not before something is switched."
+        ),
+    }
+    return _open(properties)
+
+
 def _status() -> Schema:
     counts = ("pending", "active", "completed", "in_doubt")
     chain = {
@@ -183,7 +198,6 @@ def _status() -> Schema:
         "block_height": nullable(whole()),
     }
     wallet = {"name": string(), "address": string(), "balance_lamports": nullable(whole())}
-    method = {"name": string(), "breaker": string()}
     properties = {
         "network": string(),
         "version": string(),
@@ -191,7 +205,7 @@ def _status() -> Schema:
         "chain": _open(chain),
         "queue": _open({name: whole() for name in counts}),
         "workers": {},
-        "methods": array(_open(method)),
+        "methods": array(ref("Method")),
         "wallets": array(_open(wallet)),
     }
     return _open(properties)

@@ -68,7 +68,7 @@ def _problem(description: str) -> Schema:
     }
 
 
-def paths(markets: Sequence[str] | None) -> Schema:
+def paths(markets: Sequence[str] | None, methods: Sequence[str] | None) -> Schema:
     """Give the paths with their operations."""
     return {
         "/signals": {"post": _post_signal()},
@@ -79,6 +79,7 @@ def paths(markets: Sequence[str] | None) -> Schema:
         "/orders/{order_id}/cancel": {"post": _cancel_order()},
         "/orders/{order_id}/events": {"get": _order_events()},
         "/events": {"get": _events()},
+        **_method_paths(methods),
         "/status": {"get": _status()},
         "/metrics": {"get": _metrics()},
         "/healthz": {"get": _health()},
@@ -299,6 +300,39 @@ def _events() -> Schema:
         answers=_event_answers(),
         problems=(422, 500, 503),
     )
+
+
+_SWITCHES = {
+    "reset": "Close a method's breaker and forget its back-offs",
+    "disable": "Push nothing through a method until it is enabled again",
+    "enable": "Take a method into use again",
+}
+
+
+def _method_paths(methods: Sequence[str] | None) -> Schema:
+    named = one_of_names(methods)
+    parameters = [{"name": "name", "in": "path", "required": True, "schema": named}]
+    state = {"200": _json("Method", "The method's state.")}
+
+    def operation(name: str, summary: str) -> Schema:
+        problems = (404, 422, 500, 503)
+        return _operation(
+            name, "methods", summary, parameters=parameters, answers=state, problems=problems
+        )
+
+    every = _operation(
+        "listMethods",
+        "methods",
+        "List the submission methods with their states",
+        answers={"200": _json("MethodList", "In the configured order.")},
+        problems=(422, 500, 503),
+    )
+    switches = {
+        f"/methods/{{name}}/{verb}": {"post": operation(f"{verb}Method", summary)}
+        for verb, summary in _SWITCHES.items()
+    }
+    one = operation("getMethod", "Show a submission method's state")
+    return {"/methods": {"get": every}, "/methods/{name}": {"get": one}, **switches}
 
 
 def _status() -> Schema:
