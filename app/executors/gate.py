@@ -67,7 +67,7 @@ class Gate:
             listeners=[_Listener(on_change)],
             throw_new_error_on_trip=False,
         )
-        self._probing = False
+        self._probe: Ticket | None = None
 
     @property
     def state(self) -> str:
@@ -84,7 +84,7 @@ class Gate:
 
     def wait_seconds(self) -> float:
         """Give how long until `admit` gives a ticket, taking none; a probe under way may take a while."""
-        probing = self.state == pybreaker.STATE_HALF_OPEN and self._probing
+        probing = self.state == pybreaker.STATE_HALF_OPEN and self._probe is not None
         return PROBE_SECONDS if probing else self.retry_after_seconds()
 
     def would_admit(self) -> bool:
@@ -93,7 +93,7 @@ class Gate:
 
     def reset(self) -> None:
         """Close the breaker and forget its failures; a probe under way decides nothing any more."""
-        self._probing = False
+        self._probe = None
         if self.state == pybreaker.STATE_CLOSED:
             self._breaker._state_storage.reset_counter()  # noqa: SLF001 - there is no other way
         else:
@@ -106,15 +106,17 @@ class Gate:
         if self.state == pybreaker.STATE_OPEN:
             self._breaker.half_open()
         if self.state == pybreaker.STATE_HALF_OPEN:
-            self._probing = True
-            return Ticket(probe=True)
+            self._probe = Ticket(probe=True)
+            return self._probe
         return Ticket(probe=False)
 
     def record(self, ticket: Ticket, verdict: Verdict) -> None:
         """Hand a ticket back with how the push went; a cancelled push is neutral."""
-        if ticket.probe:
-            self._probing = False
-        late = not ticket.probe and self.state != pybreaker.STATE_CLOSED
+        if ticket is self._probe:
+            self._probe = None
+            late = False
+        else:
+            late = ticket.probe or self.state != pybreaker.STATE_CLOSED
         if verdict is Verdict.NEUTRAL or late:
             return
 

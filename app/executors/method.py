@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.attempt import StoredAttempt
+from app.domain.errors import StartupError
 from app.domain.outcome import Reply, ReplyOutcome
 from app.engine.ports import Hindrance, Privacy, TipNeeds
 from app.executors.gate import Gate, Verdict
 from app.executors.limiter import Limiter, loop_time
-from app.executors.replies import OUR_FAULT, health
+from app.executors.replies import OUR_FAULT, UNANSWERED, health
 from app.solana.json_rpc import JsonRpcClient
 
 MARGIN_SECONDS: Final = 0.05
@@ -50,7 +51,14 @@ class Method:
         claim: Callable[[str], str | None] = lambda _signature: None,
         monotonic: Callable[[], float] = loop_time,
     ) -> None:
-        """`targets` are tried in order within one push, those that failed lately last."""
+        """`targets` are tried in order within one push, those that failed lately last.
+
+        Raises StartupError(METHOD_NOT_CONFIGURED) without any: nothing could ever be pushed.
+        """
+        if not targets:
+            what = f"the method {name} is in methods.order and has no endpoint"
+            todo = f"configure methods.{name}, or leave it out of methods.order"
+            raise StartupError("METHOD_NOT_CONFIGURED", what, todo)
         self.name = name
         self.privacy = privacy
         self._push = push
@@ -145,7 +153,7 @@ class Method:
         """Learn from a reply how the target is, and whether it wants to be left alone."""
         if reply.reason == "rate_limited":
             target.limiter.refused(reply.retry_after_seconds)
-        elif reply.outcome is not ReplyOutcome.NOT_SENT:
+        elif reply.outcome is not ReplyOutcome.NOT_SENT and reply.reason not in UNANSWERED:
             target.limiter.served()
         verdict = health(reply)
         if verdict is Verdict.OK:

@@ -1,0 +1,157 @@
+"""What a block engine says of the bundles that it accepted: claims, kept to be held against the chain.
+
+Nothing follows from a claim: `Invalid` is also what an engine says of a bundle that it does not know
+yet, and bundles have landed after `Failed`. Asking costs places of the one request a second that sends
+need, so it is done only where one is spare.
+"""
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.executors.limiter import loop_time
+from app.executors.method import Target
+from app.executors.provider_rules import JITO_BUNDLES
+from app.executors.replies import UNANSWERED, classify
+from app.solana.json_rpc import JsonRpcClient, Result
+
+PATH: Final = "/api/v1/getInflightBundleStatuses"
+"""Where a block engine answers; QuickNode's add-on answers at the endpoint itself."""
+BATCH_MAX: Final = 5
+"""Most bundles in one question."""
+POLL_SECONDS: Final = 1.0
+WATCH_SECONDS: Final = 120.0
+"""How long a bundle is asked about: longer than a blockhash lives, shorter than the engine looks back."""
+INVALID_AFTER_SECONDS: Final = 2.0
+"""Before, `Invalid` only says that the engine has not got round to the bundle."""
+WATCHED_MAX: Final = 500
+CLAIMS_MAX: Final = 4_096
+"""The oldest are forgotten beyond these: nothing depends on them."""
+
+_FINAL: Final = frozenset({"Landed", "Failed"})
+_KNOWN: Final = _FINAL | {"Invalid", "Pending"}
+
+
+@dataclass(slots=True)
+class _Watched:
+    signature: str
+    client: JsonRpcClient
+    since: float
+    status: str = ""
+
+
+class BundleStatuses:
+    """Watches accepted bundles of one transaction, each at the target that took it last."""
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        *,
+        path: str = PATH,
+        on_status: Callable[[str], None] = lambda _status: None,
+        monotonic: Callable[[], float] = loop_time,
+    ) -> None:
+        """`on_status` is told each new status of a bundle: Invalid, Pending, Failed, Landed."""
+        self._targets = targets
+        self._path = path
+        self._on_status = on_status
+        self._monotonic = monotonic
+        self._watched: OrderedDict[str, _Watched] = OrderedDict()
+        self._claims: OrderedDict[str, str] = OrderedDict()
+
+    def watch(self, client: JsonRpcClient, signature: str, bundle_id: str) -> None:
+        """Begin to ask about a bundle that an endpoint has accepted; again: ask there from now on."""
+        known = self._watched.get(bundle_id)
+        if known is not None:
+            known.client = client
+            return
+        self._watched[bundle_id] = _Watched(signature, client, self._monotonic())
+        if len(self._watched) > WATCHED_MAX:
+            self._watched.popitem(last=False)
+
+    def claim(self, signature: str) -> str | None:
+        """Give `Failed` or `Invalid` when that was last said of the transaction's bundle."""
+        return self._claims.get(signature)
+
+    async def run(self) -> None:
+        """Ask again and again; never returns."""
+        while True:
+            await self.poll()
+            spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads requests, guards nothing
+            await asyncio.sleep(POLL_SECONDS * spread)
+
+    async def poll(self) -> None:
+        """Ask each target once about some of its bundles, where a place is spare."""
+        old = self._monotonic() - WATCH_SECONDS
+        for bundle_id in [key for key, each in self._watched.items() if each.since < old]:
+            del self._watched[bundle_id]
+        await asyncio.gather(*[self._ask(target) for target in self._targets])
+
+    async def _ask(self, target: Target) -> None:
+        ids = self._next_of(target.client)
+        spare = target.limiter.wait_seconds(again=True) == 0
+        if not ids or not spare or not target.limiter.take():
+            return
+        asked_at = self._monotonic()
+        answer = await target.client.call("getInflightBundleStatuses", [ids], path=self._path)
+        if isinstance(answer, Result):
+            target.limiter.served()
+            self._learn(answer.value, ids, asked_at)
+            return
+        reply = classify(answer, "", JITO_BUNDLES)
+        if reply.reason == "rate_limited":
+            target.limiter.refused(reply.retry_after_seconds)
+        elif reply.reason not in UNANSWERED:
+            target.limiter.served()
+
+    def _next_of(self, client: JsonRpcClient) -> Sequence[str]:
+        """Give some bundles of an endpoint, those first that were asked about longest ago."""
+        mine = [key for key, each in self._watched.items() if each.client is client][:BATCH_MAX]
+        for bundle_id in mine:
+            self._watched.move_to_end(bundle_id)
+        return mine
+
+    def _learn(self, value: object, ids: Iterable[str], asked_at: float) -> None:
+        for bundle_id, status in _statuses(value):
+            watched = self._watched.get(bundle_id) if bundle_id in ids else None
+            early = watched is not None and asked_at - watched.since < INVALID_AFTER_SECONDS
+            if watched is None or (status == "Invalid" and early):
+                continue
+            if status != watched.status:
+                watched.status = status
+                self._on_status(status)
+                self._keep(watched.signature, status)
+            if status in _FINAL:
+                del self._watched[bundle_id]
+
+    def _keep(self, signature: str, status: str) -> None:
+        """Keep what was said last, when it says that the bundle will not land."""
+        self._claims.pop(signature, None)
+        if status in ("Failed", "Invalid"):
+            self._claims[signature] = status
+        if len(self._claims) > CLAIMS_MAX:
+            self._claims.popitem(last=False)
+
+
+def _statuses(value: object) -> Iterator[tuple[str, str]]:
+    """Give bundle id and status of every item that means something; none is no news.
+
+    Items of getBundleStatuses have a confirmation status instead, in either spelling: those landed.
+    """
+    items = value.get("value") if isinstance(value, dict) else None
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict) and isinstance(bundle_id := item.get("bundle_id"), str):
+            status = _status(item)
+            if status in _KNOWN:
+                yield bundle_id, status
+
+
+def _status(item: Mapping[str, object]) -> str:
+    confirmed = item.get("confirmation_status") or item.get("confirmationStatus")
+    status = item.get("status")
+    if isinstance(status, str):
+        return status
+    return "Landed" if isinstance(confirmed, str) else ""
