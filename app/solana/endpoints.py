@@ -51,7 +51,7 @@ class Endpoints:
     def __init__(
         self, clients: Sequence[JsonRpcClient], health: EndpointHealth, hedge_seconds: float | None
     ) -> None:
-        """`clients` are preferred in this order; after `hedge_seconds` (None: never) the next is asked too."""
+        """`clients` are preferred in this order; `hedge_seconds` (None: never) starts a rival."""
         self._clients = list(clients)
         self._health = health
         self._hedge_seconds = hedge_seconds
