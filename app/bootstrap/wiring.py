@@ -37,6 +37,7 @@ from app.metrics.prometheus import PrometheusTelemetry
 from app.settings import Settings
 from app.solana.chain import RpcChain
 from app.solana.notices import LandingNotices
+from app.transactions.fees import FeePolicy
 from app.transactions.trading import TransactionTrading
 from app.transactions.wallet import LocalSigner
 
@@ -258,7 +259,7 @@ def _trading(opened: _Opened, chain: RpcChain, clock: SystemClock) -> Transactio
             markets=opened.markets,
             clock=clock,
             slot_seconds=settings.sandbox.slot_ms / 1_000 if own else SLOT_SECONDS,
-            unit_price_micro_lamports=settings.fees.unit_price_micro_lamports,
+            fee_policy=FeePolicy(unit_price_micro_lamports=settings.fees.unit_price_micro_lamports),
         )
     except ValueError as error:
         raise StartupError("CONFIG_INVALID", str(error), "mend markets in config.yaml") from None

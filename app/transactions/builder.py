@@ -17,7 +17,7 @@ from app.domain.errors import ReasonCode, RefusedError
 from app.domain.market import Market, Token
 from app.domain.memo import Memo, client_hash
 from app.domain.order import Order
-from app.domain.quote import SwapIntent
+from app.domain.quote import Quote, SwapIntent
 from app.engine.ports import Quoted, TipNeeds
 from app.transactions import fees, tokens
 from app.transactions.pools import Board
@@ -37,8 +37,15 @@ class Construction:
     quoted: Quoted
     user: UserAccounts
     body: tuple[Instruction, ...]
-    unit_price: int
-    tip: fees.Tip | None
+    needs: tuple[TipNeeds, ...]
+    """What the methods demand of the unit price, which is known once the compute limit is."""
+    tips: tuple[fees.Tip, ...]
+    contended: tuple[str, ...]
+    """What the swap writes and others do too: all but the wallet's own accounts."""
+    value_lamports: int | None
+    """What the order is worth; None where no market tells it in SOL."""
+    paid_before: int
+    """Lamports that earlier attempts of the order were charged in vain."""
     seed: str | None
     funding: int
     """Lamports put into the temporary account, its rent included; 0 without one."""
@@ -49,20 +56,19 @@ class Construction:
 
     def spend(self, priority_fee_lamports: int) -> Spend:
         """Give what may leave the wallet at most."""
-        tip = self.tip.lamports if self.tip else 0
-        fee = fees.SIGNATURE_LAMPORTS + priority_fee_lamports
         mint, amount = self.paid
-        return Spend(mint, amount, self.funding + self.created_rent + tip + fee)
+        lamports = self.funding + self.created_rent + self.cost(priority_fee_lamports)
+        return Spend(mint, amount, lamports)
+
+    def cost(self, priority_fee_lamports: int) -> int:
+        """Give fees and tips of this attempt; rents are none, as they stay the wallet's."""
+        return fees.SIGNATURE_LAMPORTS + priority_fee_lamports + fees.total(self.tips)
 
 
 class TransactionBuilder:
     """Builds the transactions of orders."""
 
-    def __init__(self, *, unit_price_micro_lamports: int, seed_source: Callable[[], str]) -> None:
-        """Raises ValueError for a price outside 0 to 50,000,000 micro-lamports a unit."""
-        if not 0 <= unit_price_micro_lamports <= fees.UNIT_PRICE_MAX:
-            raise ValueError(f"the unit price is not within 0 to {fees.UNIT_PRICE_MAX}")
-        self._unit_price = unit_price_micro_lamports
+    def __init__(self, *, seed_source: Callable[[], str]) -> None:
         self._seed_source = seed_source
 
     def construct(
@@ -70,20 +76,21 @@ class TransactionBuilder:
     ) -> Construction:
         """Lay out attempt `number`.
 
-        Raises RefusedError when the wallet lacks the token account to pay from, or cannot use it.
+        Raises RefusedError when the wallet lacks the token account to pay from, or cannot use it, and
+        when the methods ask for too many or too large tips.
         """
         seed = self._seed_source() if work.base_or_quote_is_sol else None
         sides = _Sides(work, quoted, seed)
         digits = client_hash(work.order.account, work.order.client_key)
-        tip = fees.tip_of(needs, int(digits, 16) + number)
+        tips = fees.tips_of(needs, int(digits, 16) + number)
         user = UserAccounts(work.payer, sides.source(), sides.destination())
         pool = work.board.pool(work.market.name, quoted.quote.pool)
         swap = pool.build(sides.swap, quoted.limit.bound, user)
         memo = Memo(work.order.order_id, number, digits)
-        payment = (
-            [tokens.pay(work.payer, Pubkey.from_string(tip.payee), tip.lamports)] if tip else []
-        )
-        body = (*sides.before(), swap, *sides.after(), tokens.memo(memo.text()), *payment)
+        payments = [
+            tokens.pay(work.payer, Pubkey.from_string(tip.payee), tip.lamports) for tip in tips
+        ]
+        body = (*sides.before(), swap, *sides.after(), tokens.memo(memo.text()), *payments)
         return Construction(
             payer=work.payer,
             wallet=work.order.wallet,
@@ -91,8 +98,11 @@ class TransactionBuilder:
             quoted=quoted,
             user=user,
             body=body,
-            unit_price=fees.unit_price(self._unit_price, needs),
-            tip=tip,
+            needs=tuple(needs),
+            tips=tips,
+            contended=_contended(swap, user),
+            value_lamports=_value(work, quoted.quote),
+            paid_before=work.paid_before,
             seed=seed,
             funding=sides.funding(),
             created_rent=sides.created_rent(),
@@ -109,6 +119,8 @@ class Work:
     payer: Pubkey
     board: Board
     venue: Venue
+    paid_before: int
+    """Lamports that earlier attempts were charged in vain."""
 
     @property
     def base_or_quote_is_sol(self) -> bool:
@@ -126,6 +138,22 @@ def swap_of(market: Market, intent: SwapIntent) -> Swap:
     """Say a swap in mints."""
     paid, received = tokens_of(market, intent)
     return Swap(paid.mint, received.mint, intent.exact_in, intent.amount)
+
+
+def _contended(swap: Instruction, user: UserAccounts) -> tuple[str, ...]:
+    """Name the accounts whose price is asked for, in an order that both directions of a pool share."""
+    own = (user.owner, user.source, user.destination)
+    written = (meta.pubkey for meta in swap.accounts if meta.is_writable)
+    return tuple(sorted({str(key) for key in written if key not in own}))
+
+
+def _value(work: Work, quote: Quote) -> int | None:
+    """Give the quoted amount of SOL; without SOL the quote token's or the base token's worth in it."""
+    paid, received = tokens_of(work.market, quote.intent)
+    amounts = {paid.mint: quote.amount_in, received.mint: quote.amount_out}
+    sides = sorted((work.market.quote, work.market.base), key=lambda each: not each.is_sol)
+    worths = (work.board.worth(token, amounts[token.mint]) for token in sides)
+    return next((each for each in worths if each is not None), None)
 
 
 class _Sides:

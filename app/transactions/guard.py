@@ -4,6 +4,7 @@ It reads the compiled bytes again and shares no step with the builder, so that a
 tampered-with builder cannot spend more than the order allows.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from solders.compute_budget import ID as COMPUTE_BUDGET
@@ -12,6 +13,7 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 
 from app.domain.errors import ReasonCode, RefusedError
+from app.transactions import fees
 from app.transactions.builder import Construction
 from app.transactions.tokens import ATA_PROGRAM, MEMO_PROGRAM, SYSTEM_PROGRAM, TOKEN_PROGRAM
 
@@ -19,9 +21,10 @@ CREATE_WITH_SEED: Final = 3
 TRANSFER: Final = 2
 """Tags of the System program's instructions (u32)."""
 _TAG_BYTES = 4
-_LAMPORTS_BYTES = 8
+_U64_BYTES = 8
 _CLOSE_ACCOUNT = 9
 _INITIALIZE_ACCOUNT_3 = 18
+_OTHER_LAMPORTS = "it moves other lamports than planned"
 
 
 def decompile(message: MessageV0) -> list[Instruction]:
@@ -52,9 +55,12 @@ def check_message(
     budget = [_essence(each)[:2] for each in instructions[:2]]
     expected = [(COMPUTE_BUDGET, _unit_limit(limit)), (COMPUTE_BUDGET, _unit_price(price))]
     _require(budget == expected, "its compute budget is another")
+    _require(price <= fees.UNIT_PRICE_MAX, "it bids more than is ever bid")
     _require(list(map(_essence, body)) == list(map(_essence, construction.body)), "it was changed")
     _check_swap(body, construction)
-    _check_outflow(body, construction)
+    _check_funding(body, construction)
+    _check_tips(body, construction)
+    _check_created(body, construction)
     _check_programs(body, construction)
 
 
@@ -88,31 +94,73 @@ def _check_swap(body: list[Instruction], construction: Construction) -> None:
     )
 
 
-def _check_outflow(body: list[Instruction], construction: Construction) -> None:
-    """Lamports leave only into the temporary account and to the tip's payee, as planned."""
-    tip = construction.tip
-    planned = construction.funding + (tip.lamports if tip else 0)
-    flows = [_outflow(each) for each in body if each.program_id == SYSTEM_PROGRAM]
-    _require(sum(flows) == planned, "it moves other lamports than planned")
+def _check_funding(body: list[Instruction], construction: Construction) -> None:
+    """Lamports leave with a new account only into the swap's own temporary one, as many as planned."""
+    created = [_created(each) for each in _of_system(body, CREATE_WITH_SEED)]
+    _require(sum(each.lamports for each in created) == construction.funding, _OTHER_LAMPORTS)
+    ours = (construction.user.source, construction.user.destination)
+    for each in created:
+        _require(each.address in ours, "it funds an account that is not the swap's")
+        _require(each.owner == TOKEN_PROGRAM, "it funds an account of another program")
 
 
-def _outflow(instruction: Instruction) -> int:
+def _check_tips(body: list[Instruction], construction: Construction) -> None:
+    """Every plain transfer is a planned tip: the payee, its lamports, once, from the wallet."""
+    paid = [
+        (*(meta.pubkey for meta in each.accounts), transfer_lamports(bytes(each.data)))
+        for each in _of_system(body, TRANSFER)
+    ]
+    tips = construction.tips
+    planned = [(construction.payer, Pubkey.from_string(tip.payee), tip.lamports) for tip in tips]
+    _require(paid == planned, _OTHER_LAMPORTS)
+    _require(len({tip.payee for tip in tips}) == len(tips) <= fees.TIPS_MAX, "it tips too often")
+    _require(fees.total(tips) <= fees.TIP_LAMPORTS_MAX, "it tips more than is ever tipped")
+
+
+def _check_created(body: list[Instruction], construction: Construction) -> None:
+    """A token account is created only where one is planned: for the wallet, and received into."""
+    made = [
+        [meta.pubkey for meta in each.accounts[:3]]
+        for each in body
+        if each.program_id == ATA_PROGRAM
+    ]
+    payer = construction.payer
+    planned = [[payer, construction.user.destination, payer]] if construction.created_rent else []
+    _require(made == planned, "it creates other accounts than planned")
+
+
+def _of_system(body: list[Instruction], tag: int) -> list[Instruction]:
+    return [each for each in body if each.program_id == SYSTEM_PROGRAM and _tag(each) == tag]
+
+
+def _tag(instruction: Instruction) -> int:
+    return int.from_bytes(bytes(instruction.data)[:_TAG_BYTES], "little")
+
+
+@dataclass(frozen=True, slots=True)
+class _Created:
+    address: Pubkey
+    lamports: int
+    owner: Pubkey
+
+
+def _created(instruction: Instruction) -> _Created:
+    """Read `CreateAccountWithSeed`: tag, base, seed with its length, lamports, space, owner."""
     data = bytes(instruction.data)
-    tag = int.from_bytes(data[:_TAG_BYTES], "little")
-    if tag == TRANSFER:
-        return transfer_lamports(data)
-    _require(tag == CREATE_WITH_SEED, "it holds an unknown system instruction")
-    base, seed_bytes = _TAG_BYTES + 32, _LAMPORTS_BYTES
-    length = int.from_bytes(data[base : base + seed_bytes], "little")
-    at = base + seed_bytes + length
-    return int.from_bytes(data[at : at + _LAMPORTS_BYTES], "little")
+    base = _TAG_BYTES + Pubkey.LENGTH
+    length = int.from_bytes(data[base : base + _U64_BYTES], "little")
+    at = base + _U64_BYTES + length
+    owner_at = at + 2 * _U64_BYTES
+    _require(len(data) == owner_at + Pubkey.LENGTH, "it holds an unknown system instruction")
+    lamports = int.from_bytes(data[at : at + _U64_BYTES], "little")
+    return _Created(instruction.accounts[1].pubkey, lamports, Pubkey.from_bytes(data[owner_at:]))
 
 
 def transfer_lamports(data: bytes) -> int:
     """Give the lamports of a System transfer; 0 for any other System instruction."""
     if int.from_bytes(data[:_TAG_BYTES], "little") != TRANSFER:
         return 0
-    return int.from_bytes(data[_TAG_BYTES : _TAG_BYTES + _LAMPORTS_BYTES], "little")
+    return int.from_bytes(data[_TAG_BYTES : _TAG_BYTES + _U64_BYTES], "little")
 
 
 def _check_programs(body: list[Instruction], construction: Construction) -> None:
@@ -124,9 +172,15 @@ def _check_programs(body: list[Instruction], construction: Construction) -> None
             )
             if each.data[0] == _CLOSE_ACCOUNT:
                 _require(each.accounts[1].pubkey == construction.payer, "it pays SOL elsewhere")
+            else:
+                owner = bytes(each.data)[1:]
+                _require(owner == bytes(construction.payer), "it opens another's account")
+        elif each.program_id == SYSTEM_PROGRAM:
+            known = _tag(each) in (CREATE_WITH_SEED, TRANSFER)
+            _require(known, "it holds an unknown system instruction")
         else:
-            known = (SYSTEM_PROGRAM, ATA_PROGRAM, MEMO_PROGRAM, construction.venue.program)
-            _require(each.program_id in known, "it calls an unknown program")
+            programs = (ATA_PROGRAM, MEMO_PROGRAM, construction.venue.program)
+            _require(each.program_id in programs, "it calls an unknown program")
 
 
 def _require(condition: bool, what: str) -> None:  # noqa: FBT001 - an assertion's condition

@@ -9,7 +9,7 @@ from typing import Final
 from solders.pubkey import Pubkey
 
 from app.domain.errors import ReasonCode, RefusedError, TransientError
-from app.domain.market import Market, PoolRef, Token
+from app.domain.market import WSOL_MINT, Market, PoolRef, Token
 from app.engine.ports import Account, Balances, Chain, Snapshot
 from app.transactions.tokens import (
     TOKEN_PROGRAMS,
@@ -93,6 +93,27 @@ class Board:
         found = decode_token_account(account, f"the wallet's account {address}")
         usable = found.usable and found.owner == wallet and found.mint == mint
         return Holding(address, exists=True, usable=usable, amount=found.amount)
+
+    def worth(self, token: Token, amount: int) -> int | None:
+        """Say an amount in lamports at the mid price of the first pool that pairs the token with SOL.
+
+        Rounded down; None when no configured pool does.
+        """
+        if token.is_sol:
+            return amount
+        worths = (self._worth(*place, token, amount) for place in self._pairs(token))
+        return next((each for each in worths if each is not None), None)
+
+    def _pairs(self, token: Token) -> Iterator[tuple[str, PoolRef]]:
+        for market in self._markets.values():
+            if {market.base.mint, market.quote.mint} == {token.mint, WSOL_MINT}:
+                yield from ((market.name, ref) for ref in market.pools)
+
+    def _worth(self, market: str, ref: PoolRef, token: Token, amount: int) -> int | None:
+        try:
+            return self.pool(market, ref).worth(token.mint, amount)
+        except RefusedError:
+            return None  # a pool that is wrong says nothing; there may be another
 
     def balances(self, wallet: str) -> Balances:
         """Give a wallet's lamports, and the amounts of every token that the markets trade."""

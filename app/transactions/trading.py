@@ -36,13 +36,17 @@ from app.transactions.builder import (
     signable,
     swap_of,
 )
+from app.transactions.fees import FeePolicy
 from app.transactions.fills import read_fill, swap_report
 from app.transactions.guard import check_message
 from app.transactions.pools import Board, PoolReader
+from app.transactions.prices import UnitPrices
 from app.transactions.tokens import random_seed
 from app.transactions.venues import known_venues
 from app.transactions.venues.base import Report
 
+DEFAULT_POLICY: Final = FeePolicy()
+"""A fixed price, and no cap on an order."""
 SIGN_SECONDS_MAX: Final = 5
 """How long a signer may take: a key that is kept elsewhere may not answer."""
 
@@ -58,7 +62,7 @@ class TransactionTrading:
         markets: Mapping[str, Market],
         clock: Clock,
         slot_seconds: float,
-        unit_price_micro_lamports: int = fees.UNIT_PRICE_DEFAULT,
+        fee_policy: FeePolicy = DEFAULT_POLICY,
         seed_source: Callable[[], str] = random_seed,
         sign_seconds_max: int = SIGN_SECONDS_MAX,
     ) -> None:
@@ -76,9 +80,9 @@ class TransactionTrading:
                 if ref.venue not in self._venues:
                     known = ", ".join(sorted(self._venues))
                     raise ValueError(f"market {market.name}: venue {ref.venue}, known: {known}")
-        self._builder = TransactionBuilder(
-            unit_price_micro_lamports=unit_price_micro_lamports, seed_source=seed_source
-        )
+        self._builder = TransactionBuilder(seed_source=seed_source)
+        self._fee_policy = fee_policy
+        self._prices = UnitPrices(fee_policy.price_source, clock.monotonic)
         self._pools = PoolReader(
             chain=chain,
             wallets=[signer.address for signer in self._signers.values()],
@@ -106,6 +110,7 @@ class TransactionTrading:
     async def aclose(self) -> None:
         """Stop what is under way."""
         await self._pools.aclose()
+        await self._prices.aclose()
 
     async def quote(self, order: Order) -> Quoted:
         """Quote an order on the state read in this slot, and bound it."""
@@ -144,12 +149,19 @@ class TransactionTrading:
         return (await self._pools.board()).balances(signer.address)
 
     async def draft(
-        self, order: Order, number: int, quoted: Quoted, needs: Sequence[TipNeeds]
+        self,
+        order: Order,
+        number: int,
+        quoted: Quoted,
+        needs: Sequence[TipNeeds],
+        earlier: Sequence[StoredAttempt] = (),
     ) -> Draft:
         """Build attempt `number` of the order, unsigned and with the largest compute limit.
 
-        The draft bids nothing for priority: on the largest limit that would ask the wallet for more
-        than the signed transaction does. Its blockhash is the node's to replace.
+        `earlier` are the order's attempts so far: what they paid counts against its cap on fees. The
+        draft pays the tips, so that they are simulated too, but bids nothing for priority: on the
+        largest limit that would ask the wallet for more than the signed transaction does. Its
+        blockhash is the node's to replace.
         """
         work = Work(
             order=order,
@@ -157,8 +169,10 @@ class TransactionTrading:
             payer=Pubkey.from_string(self._signer(order.wallet).address),
             board=await self._pools.latest(),
             venue=self._venues[quoted.quote.pool.venue],
+            paid_before=fees.paid_before(earlier),
         )
         construction = self._builder.construct(work, number, quoted, needs)
+        self._prices.ask(construction.contended)  # answered while the draft is simulated
         message = compile_message(
             construction, limit=fees.UNITS_MAX, price=0, blockhash=Hash.default()
         )
@@ -181,10 +195,18 @@ class TransactionTrading:
         return None if _within(report, quote, limit) else _mismatch("amounts beyond the bound")
 
     async def sign(self, draft: Draft, simulation: Simulation, blockhash: Blockhash) -> Signed:
-        """Set the compute limit from the simulation and sign with the order's wallet."""
+        """Set the compute limit from the simulation and the unit price, and sign with the order's wallet.
+
+        Raises RefusedError(FEE_CAP_EXCEEDED) when the order would pay more for landing than it may.
+        """
         construction = _construction(draft)
         limit = fees.unit_limit(simulation.units)
-        price = construction.unit_price
+        going = await self._prices.latest(construction.contended)
+        price = self._fee_policy.unit_price(going, construction.needs, limit)
+        priority = fees.priority_fee(limit, price)
+        self._fee_policy.demand(
+            construction.paid_before + construction.cost(priority), construction.value_lamports
+        )
         message = compile_message(
             construction,
             limit=limit,
@@ -193,7 +215,6 @@ class TransactionTrading:
         )
         check_message(message, construction, limit=limit, price=price)
         signature = await self._signature(construction, signable(message))
-        priority = fees.priority_fee(limit, price)
         return Signed(
             raw=serialize(message, signature),
             signature=str(signature),
@@ -202,7 +223,7 @@ class TransactionTrading:
             limit=construction.quoted.limit,
             spend=construction.spend(priority),
             priority_fee_lamports=priority,
-            tip_lamports=construction.tip.lamports if construction.tip else 0,
+            tip_lamports=fees.total(construction.tips),
             seed=construction.seed,
         )
 

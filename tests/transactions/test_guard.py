@@ -1,38 +1,65 @@
 """Nothing is signed but what was built: every tampered message is refused before the key is used."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from solders.account import Account as SvmAccount
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.message import MessageAddressTableLookup, MessageV0
 from solders.pubkey import Pubkey
-from solders.system_program import AllocateParams, allocate
+from solders.system_program import (
+    AllocateParams,
+    allocate,
+    decode_create_account_with_seed,
+    decode_transfer,
+)
 
 from app.domain.errors import ReasonCode, RefusedError
 from app.domain.quote import Limit
 from app.engine.ports import Quoted, TipNeeds
+from app.transactions import fees
 from app.transactions.builder import Construction, compile_message
+from app.transactions.fees import Tip
 from app.transactions.guard import check_message
-from app.transactions.tokens import SYSTEM_PROGRAM, TOKEN_PROGRAM, pay
+from app.transactions.tokens import (
+    ATA_PROGRAM,
+    SYSTEM_PROGRAM,
+    TOKEN_PROGRAM,
+    associated_address,
+    pay,
+)
 from app.transactions.venues.raydium_cpmm import PROGRAM
-from tests.transactions.kit import desk, order
+from tests.transactions.kit import WALLET, desk, markets, order
 
 THIEF = Pubkey.from_bytes(bytes([13] * 32))
 PAYEE = "96gYZGLnJYVFmbjzopPSU6QiEV5fGqZNyN9nmNhvrZU5"
+SENDER = str(Pubkey.from_bytes(bytes([31] * 32)))
 LIMIT, PRICE = 50_000, 70_000
 pytestmark = pytest.mark.anyio
 
 
 async def constructed() -> Construction:
-    """Build a sale with a tip."""
+    """Build a first sale with two tips: it opens a temporary account and creates another."""
     on, wanted = desk(), order()
+    usdc = associated_address(WALLET.pubkey(), markets()["SOL-USDC"].quote.mint, TOKEN_PROGRAM)
+    on.chain.svm.set_account(usdc, SvmAccount(0, b"", Pubkey.default()))
     quoted = await on.trading.quote(wanted)
-    tip = TipNeeds((PAYEE,), tip_lamports=10_000)
-    context = (await on.trading.draft(wanted, 1, quoted, [tip])).context
+    needs = [TipNeeds((PAYEE,), tip_lamports=10_000), TipNeeds((SENDER,), tip_lamports=30_000)]
+    context = (await on.trading.draft(wanted, 1, quoted, needs)).context
     assert isinstance(context, Construction)
     return context
+
+
+@cache
+def first_sale() -> Construction:
+    """Build it once for many examples."""
+    return asyncio.run(constructed())
 
 
 def compiled(construction: Construction) -> MessageV0:
@@ -67,6 +94,11 @@ def with_data(built: Construction, program: Pubkey, data: bytes) -> Construction
     return replace(built, body=(*built.body[:place], new, *built.body[place + 1 :]))
 
 
+def last_replaced(built: Construction, *new: Instruction) -> Construction:
+    """Put other instructions in the place of the last tip."""
+    return replace(built, body=(*built.body[:-1], *new))
+
+
 def with_more(built: Construction, *more: Instruction) -> Construction:
     """Append instructions."""
     return replace(built, body=(*built.body, *more))
@@ -78,6 +110,7 @@ TAMPERED: dict[str, Callable[[Construction], Construction]] = {
     "a larger tip": lambda b: with_data(
         b, SYSTEM_PROGRAM, bytes(b.body[at(b.body, SYSTEM_PROGRAM)].data)[:-1] + b"\1"
     ),
+    "another payee": lambda b: last_replaced(b, pay(b.payer, THIEF, 30_000)),
     "another order": lambda b: replace(b, body=tuple(reversed(b.body))),
 }
 
@@ -117,6 +150,28 @@ async def test_a_lookup_table_is_refused() -> None:
     assert "lookup tables" in refusal(new, built)
 
 
+def payee(built: Construction) -> Pubkey:
+    """Give the last tip's payee."""
+    return Pubkey.from_string(built.tips[-1].payee)
+
+
+def with_tips(built: Construction, *tips: Tip) -> Construction:
+    """Plan and pay more tips."""
+    more = [pay(built.payer, Pubkey.from_string(tip.payee), tip.lamports) for tip in tips]
+    return replace(with_more(built, *more), tips=(*built.tips, *tips))
+
+
+def with_opened(built: Construction, accounts: list[AccountMeta], data: bytes) -> Construction:
+    """Open the temporary account otherwise."""
+    return replace(built, body=(Instruction(SYSTEM_PROGRAM, data, accounts), *built.body[1:]))
+
+
+def replace_key(built: Construction, key: Pubkey) -> list[AccountMeta]:
+    """Put another account in the place of the temporary one."""
+    payer, opened, *rest = built.body[0].accounts
+    return [payer, AccountMeta(key, opened.is_signer, opened.is_writable), *rest]
+
+
 MISBUILT: dict[str, tuple[Callable[[Construction], Construction], str]] = {
     "a swap too many": (lambda b: with_more(b, b.body[at(b.body, PROGRAM)]), "one swap"),
     "no swap": (
@@ -136,7 +191,66 @@ MISBUILT: dict[str, tuple[Callable[[Construction], Construction], str]] = {
         "not the quoted one",
     ),
     "a transfer to a stranger": (lambda b: with_more(b, pay(b.payer, THIEF, 1)), "other lamports"),
+    "a tip to a stranger": (
+        lambda b: last_replaced(b, pay(b.payer, THIEF, b.tips[-1].lamports)),
+        "other lamports",
+    ),
+    "a tip too few": (last_replaced, "other lamports"),
+    "a tip twice": (lambda b: with_more(b, b.body[-1]), "other lamports"),
+    "a tip in two parts": (
+        lambda b: last_replaced(
+            b, *(pay(b.payer, payee(b), b.tips[-1].lamports - each) for each in (1, 29_999))
+        ),
+        "other lamports",
+    ),
+    "one tip larger and another smaller": (
+        lambda b: replace(
+            b,
+            body=(
+                *b.body[:-2],
+                *(pay(b.payer, key, 20_000) for key in map(Pubkey.from_string, (PAYEE, SENDER))),
+            ),
+        ),
+        "other lamports",
+    ),
+    "a tip out of another purse": (
+        lambda b: last_replaced(b, pay(THIEF, payee(b), b.tips[-1].lamports)),
+        "other signers",
+    ),
+    "more tips than are ever paid": (
+        lambda b: with_tips(b, *(Tip(str(Pubkey.from_bytes(bytes([n] * 32))), 1) for n in (1, 2))),
+        "too often",
+    ),
+    "two tips to one payee": (lambda b: with_tips(b, b.tips[-1]), "too often"),
+    "larger tips than are ever paid": (
+        lambda b: with_tips(b, Tip(str(THIEF), 99_960_001)),
+        "more than is ever tipped",
+    ),
     "another funding": (lambda b: replace(b, funding=b.funding + 1), "other lamports"),
+    "a funded stranger": (
+        lambda b: with_opened(b, replace_key(b, THIEF), bytes(b.body[0].data)),
+        "not the swap's",
+    ),
+    "a temporary account of another program": (
+        lambda b: with_opened(b, list(b.body[0].accounts), bytes(b.body[0].data)[:-32] + bytes(32)),
+        "another program",
+    ),
+    "a temporary account cut short": (
+        lambda b: with_opened(b, list(b.body[0].accounts), bytes(b.body[0].data)[:-1]),
+        "system instruction",
+    ),
+    "a temporary account of another owner": (
+        lambda b: with_data(b, TOKEN_PROGRAM, b"\x12" + bytes(THIEF)),
+        "another's account",
+    ),
+    "a second token account": (
+        lambda b: with_more(b, b.body[at(b.body, ATA_PROGRAM)]),
+        "other accounts",
+    ),
+    "a token account that was not planned": (
+        lambda b: replace(b, created_rent=0),
+        "other accounts",
+    ),
     "an unknown system instruction": (
         lambda b: with_more(b, allocate(AllocateParams(pubkey=b.payer, space=1))),
         "system instruction",
@@ -167,3 +281,92 @@ async def test_a_wrong_construction_is_refused_too(
     """Even when message and construction agree, what they say must fit the quote and the plan."""
     spoilt = spoil(await constructed())
     assert words in refusal(compiled(spoilt), spoilt)
+
+
+async def test_a_bid_above_the_ceiling_is_refused() -> None:
+    """Even when builder and signature agree on it."""
+    built = await constructed()
+    over = fees.UNIT_PRICE_MAX + 1
+    message = compile_message(built, limit=LIMIT, price=over, blockhash=Hash.default())
+    with pytest.raises(RefusedError, match="more than is ever bid"):
+        check_message(message, built, limit=LIMIT, price=over)
+
+
+Spoil = Callable[[list[Instruction]], list[Instruction]]
+
+
+def added(payee: str, lamports: int, place: int) -> Spoil:
+    """Pay somebody."""
+    payment = pay(WALLET.pubkey(), Pubkey.from_string(payee), lamports)
+    return lambda body: [*body[:place], payment, *body[place:]]
+
+
+def repeated(place: int, times: int) -> Spoil:
+    """Leave an instruction out, or hold it more than once."""
+    return lambda body: [*body[:place], *body[place : place + 1] * times, *body[place + 1 :]]
+
+
+def altered(place: int, at: int, byte: int) -> Spoil:
+    """Change one byte of an instruction's data."""
+
+    def spoil(body: list[Instruction]) -> list[Instruction]:
+        old = body[place % len(body)]
+        data = bytearray(bytes(old.data))
+        data[at % len(data)] = byte
+        new = Instruction(old.program_id, bytes(data), old.accounts)
+        return [*body[: place % len(body)], new, *body[place % len(body) + 1 :]]
+
+    return spoil
+
+
+PLACE = st.integers(0, 8)
+SPOILS = st.lists(
+    st.one_of(
+        st.builds(
+            added,
+            st.sampled_from([PAYEE, SENDER, str(THIEF)]),
+            st.sampled_from([0, 1, 10_000, 20_000, 30_000]),
+            PLACE,
+        ),
+        st.builds(repeated, PLACE, st.sampled_from([0, 2])),
+        st.builds(altered, PLACE, st.integers(0, 200), st.integers(0, 255)),
+    ),
+    max_size=3,
+)
+
+
+def paid(body: Sequence[Instruction], payer: Pubkey) -> tuple[dict[str, int], int]:
+    """Add up what a body gives away by payee, and puts into new accounts, by solders' own reading."""
+    tips: dict[str, int] = {}
+    funding = 0
+    for each in body:
+        if each.program_id != SYSTEM_PROGRAM:
+            continue
+        if bytes(each.data)[0] == 2:
+            found = decode_transfer(each)
+            assert found["from_pubkey"] == payer
+            payee = str(found["to_pubkey"])
+            tips[payee] = tips.get(payee, 0) + found["lamports"]
+        else:
+            funding += decode_create_account_with_seed(each)["lamports"]
+    return tips, funding
+
+
+@given(spoils=SPOILS)
+@example(spoils=[])
+def test_what_passes_never_pays_more_than_planned(spoils: list[Spoil]) -> None:
+    """Whatever becomes of the body: what is let through pays the planned payees the planned lamports."""
+    built = first_sale()
+    body = list(built.body)
+    for spoil in spoils:
+        body = spoil(body) or list(built.body)
+    spoilt = replace(built, body=tuple(body))
+    try:
+        check_message(compiled(spoilt), spoilt, limit=LIMIT, price=PRICE)
+    except RefusedError:
+        assert spoils
+        return
+    tips, funding = paid(spoilt.body, spoilt.payer)
+    assert tips == {PAYEE: 10_000, SENDER: 30_000}
+    assert funding == spoilt.funding
+    assert sum(each.program_id == ATA_PROGRAM for each in spoilt.body) == 1

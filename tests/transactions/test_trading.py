@@ -19,8 +19,6 @@ from app.domain.quote import Limit
 from app.domain.signal import Action
 from app.engine.ports import Draft, Quoted, Signer, Simulation, TipNeeds, Trading
 from app.sandbox.layouts import encode_token_account
-from app.transactions import fees
-from app.transactions.builder import TransactionBuilder
 from app.transactions.guard import decompile
 from app.transactions.tokens import (
     ATA_PROGRAM,
@@ -28,7 +26,6 @@ from app.transactions.tokens import (
     SYSTEM_PROGRAM,
     TOKEN_PROGRAM,
     associated_address,
-    random_seed,
 )
 from app.transactions.trading import TransactionTrading
 from app.transactions.venues.raydium_cpmm import PROGRAM
@@ -184,13 +181,6 @@ async def test_an_unknown_venue_is_an_error_at_the_start() -> None:
     odd = replace(market, pools=(PoolRef("nowhere", market.pools[0].address),))
     with pytest.raises(ValueError, match=r"SOL-USDC.*nowhere.*raydium_cpmm"):
         open_trading(lite_chain(), ManualClock(), markets={"SOL-USDC": odd})
-
-
-@pytest.mark.parametrize("price", [-1, fees.UNIT_PRICE_MAX + 1])
-async def test_a_unit_price_beyond_its_limits_is_an_error_at_the_start(price: int) -> None:
-    """A slip in the settings does not pay a fortune for priority."""
-    with pytest.raises(ValueError, match="unit price"):
-        TransactionBuilder(unit_price_micro_lamports=price, seed_source=random_seed)
 
 
 # -------------------------------------------------------------------------------------- drafts

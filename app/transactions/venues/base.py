@@ -108,6 +108,10 @@ class Pool(Protocol):
         """Price a swap exactly as the program would in this state."""
         ...
 
+    def worth(self, mint: Pubkey, amount: int) -> int:
+        """Say an amount of one mint in the other at the mid price, without fees; rounded down."""
+        ...
+
     def build(self, swap: Swap, bound: int, user: UserAccounts) -> Instruction:
         """Give the swap's instruction; `bound` is the least received or the most paid."""
         ...

@@ -144,6 +144,11 @@ class CpmmPool:
             raise _too_small()
         return priced
 
+    def worth(self, mint: Pubkey, amount: int) -> int:
+        """Say an amount of one mint in the other at the reserves' ratio, without fees; rounded down."""
+        side = self.keys.mints.index(mint)
+        return amount * self.reserves[1 - side] // self.reserves[side]
+
     def build(self, swap: Swap, bound: int, user: UserAccounts) -> Instruction:
         """Give the swap's instruction; `bound` is the least received or the most paid."""
         side = self._side_in(swap)
