@@ -11,10 +11,7 @@ from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
-    Gauge,
     GCCollector,
-    Histogram,
     Info,
     Metric,
     ProcessCollector,
@@ -29,18 +26,16 @@ from app.domain.order import FINAL_STATUSES, OrderStatus
 from app.domain.outcome import Reply, ReplyOutcome
 from app.domain.signal import US
 from app.engine.ports import QueueFigures
+from app.metrics.families import NAMESPACE, Families
 from app.metrics.labels import Children, first, only
+from app.metrics.method_figures import RPC_METHODS_MAX, MethodFigures
 
-NAMESPACE: Final = "synergy7"
 OPENMETRICS: Final = "application/openmetrics-text"
 NO_METHOD: Final = "none"
 """The method of a landing that no method claimed to have accepted."""
 
 STAGES: Final = ("queue", "quote", "build", "simulate", "sign", "store", "submit", "land", "total")
-BREAKER_STATES: Final = ("closed", "half-open", "open")
-"""In the order of the gauge's values: 0, 1, 2."""
 ENDPOINTS_MAX: Final = 16
-RPC_METHODS_MAX: Final = 48
 
 STAGE_SECONDS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300,
@@ -86,18 +81,19 @@ _FEES: Final = ("network", "priority", "tip", "failed")
 _RPC_OUTCOMES: Final = ("ok", "error", "garbled", "not_sent", "no_reply")
 
 
-class PrometheusTelemetry:
+class PrometheusTelemetry(MethodFigures):
     """The engine's `Telemetry` and the JSON-RPC clients' `Observer`, on a registry of its own."""
 
     def __init__(self, *, version: str, network: str, methods: Sequence[str]) -> None:
         """Show the given methods, and every status and stage, at zero from the first scrape."""
-        self._registry = CollectorRegistry()
+        self._families = families = Families()
+        self._registry = families.registry
+        super().__init__(families, methods)
         self._orders()
         self._queue()
         self._flow()
         self._pushes(methods)
         self._landed([*methods, NO_METHOD])
-        self._gates(methods)
         self._rpc()
         self._process(version, network)
 
@@ -105,45 +101,51 @@ class PrometheusTelemetry:
 
     def _orders(self) -> None:
         self._signals = Children(
-            self._counter("signals", "Signals by what became of them.", "result", "reason"),
+            self._families.counter(
+                "signals", "Signals by what became of them.", "result", "reason"
+            ),
             [only(_SIGNALS), only(_REASONS)],
             _SIGNAL_ZEROS,
         )
         self._ended = Children(
-            self._counter("orders", "Orders that reached a final state.", "status", "reason"),
+            self._families.counter(
+                "orders", "Orders that reached a final state.", "status", "reason"
+            ),
             [only(FINAL_STATUSES), only(_REASONS)],
             _ORDER_ZEROS,
         )
         self._by_status = Children(
-            self._gauge("orders_by_status", "Orders in the database.", "status"),
+            self._families.gauge("orders_by_status", "Orders in the database.", "status"),
             [only(OrderStatus)],
             product(OrderStatus),
         )
 
     def _queue(self) -> None:
-        self._in_doubt = self._gauge("orders_in_doubt", "Orders that may have landed unseen.")
-        self._in_doubt_oldest = self._gauge(
+        self._in_doubt = self._families.gauge(
+            "orders_in_doubt", "Orders that may have landed unseen."
+        )
+        self._in_doubt_oldest = self._families.gauge(
             "in_doubt_oldest_seconds", "Time since the oldest order in doubt came into doubt."
         )
-        self._queued = self._gauge("queue_depth", "Orders that wait to be executed.")
-        self._queued_oldest = self._gauge(
+        self._queued = self._families.gauge("queue_depth", "Orders that wait to be executed.")
+        self._queued_oldest = self._families.gauge(
             "queue_oldest_seconds", "Time since the oldest waiting order was accepted."
         )
-        self._workers = self._gauge("workers_busy", "Slots of execution that are taken.")
+        self._workers = self._families.gauge("workers_busy", "Slots of execution that are taken.")
 
     def _flow(self) -> None:
         self._stages = Children(
-            self._histogram("stage_seconds", "Time a stage took.", STAGE_SECONDS, "stage"),
+            self._families.histogram("stage_seconds", "Time a stage took.", STAGE_SECONDS, "stage"),
             [only(STAGES)],
             product(STAGES),
         )
         self._resigns = Children(
-            self._counter("resigns", "Further attempts signed, by why.", "reason"),
+            self._families.counter("resigns", "Further attempts signed, by why.", "reason"),
             [only(_RESIGNS)],
             _RESIGN_ZEROS,
         )
         self._recovered = Children(
-            self._counter("recovered_orders", "Orders taken up from another run.", "to"),
+            self._families.counter("recovered_orders", "Orders taken up from another run.", "to"),
             [only(OrderStatus)],
             product((OrderStatus.SUBMITTED, OrderStatus.FILLED)),
         )
@@ -151,12 +153,14 @@ class PrometheusTelemetry:
     def _pushes(self, methods: Sequence[str]) -> None:
         method = only(methods)
         self._submissions = Children(
-            self._counter("submissions", "Pushes by their outcome.", "method", "outcome"),
+            self._families.counter("submissions", "Pushes by their outcome.", "method", "outcome"),
             [method, only(ReplyOutcome)],
             product(methods, ReplyOutcome),
         )
         self._submission_seconds = Children(
-            self._histogram("submission_seconds", "Time a push took.", NETWORK_SECONDS, "method"),
+            self._families.histogram(
+                "submission_seconds", "Time a push took.", NETWORK_SECONDS, "method"
+            ),
             [method],
             product(methods),
         )
@@ -164,46 +168,35 @@ class PrometheusTelemetry:
     def _landed(self, credited: Sequence[str]) -> None:
         method = only(credited)
         self._landings = Children(
-            self._counter("landings", "Attempts that landed.", "method", "result"),
+            self._families.counter("landings", "Attempts that landed.", "method", "result"),
             [method, only(_LANDINGS)],
             product(credited, _LANDINGS),
         )
         self._landing_slots = Children(
-            self._histogram(
+            self._families.histogram(
                 "landing_slots", "Slots from blockhash to landing.", LANDING_SLOTS, "method"
             ),
             [method],
             product(credited),
         )
         self._fees = Children(
-            self._counter("fees_lamports", "Fees paid by landed attempts.", "kind", "method"),
+            self._families.counter(
+                "fees_lamports", "Fees paid by landed attempts.", "kind", "method"
+            ),
             [only(_FEES), method],
             product(_FEES, credited),
-        )
-
-    def _gates(self, methods: Sequence[str]) -> None:
-        method = only(methods)
-        self._breakers = Children(
-            self._gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "method"),
-            [method],
-            product(methods),
-        )
-        self._breaker_moves = Children(
-            self._counter("breaker_transitions", "Moves of breakers.", "method", "to"),
-            [method, only(BREAKER_STATES)],
-            product(methods, BREAKER_STATES),
         )
 
     def _rpc(self) -> None:
         endpoint, method = first(ENDPOINTS_MAX), first(RPC_METHODS_MAX)
         self._requests = Children(
-            self._counter(
+            self._families.counter(
                 "rpc_requests", "JSON-RPC requests.", "endpoint", "rpc_method", "outcome"
             ),
             [endpoint, method, only(_RPC_OUTCOMES)],
         )
         self._request_seconds = Children(
-            self._histogram(
+            self._families.histogram(
                 "rpc_seconds",
                 "Time a JSON-RPC request took.",
                 NETWORK_SECONDS,
@@ -219,19 +212,6 @@ class PrometheusTelemetry:
         build.info({"version": version, "network": network, "python": python})
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
-
-    def _counter(self, name: str, words: str, *labels: str) -> Counter:
-        return Counter(name, words, labels, namespace=NAMESPACE, registry=self._registry)
-
-    def _gauge(self, name: str, words: str, *labels: str) -> Gauge:
-        return Gauge(name, words, labels, namespace=NAMESPACE, registry=self._registry)
-
-    def _histogram(
-        self, name: str, words: str, buckets: Sequence[float], *labels: str
-    ) -> Histogram:
-        return Histogram(
-            name, words, labels, namespace=NAMESPACE, registry=self._registry, buckets=buckets
-        )
 
     # ------------------------------------------------------------ told by the engine
 
@@ -280,12 +260,6 @@ class PrometheusTelemetry:
         self._requests.of(endpoint, rpc_method, outcome).inc()
         self._request_seconds.of(endpoint, rpc_method).observe(seconds)
 
-    def breaker(self, method: str, to: str) -> None:
-        """Note that a method's breaker moved to `closed`, `half-open` or `open`."""
-        self._breaker_moves.of(method, to).inc()
-        if to in BREAKER_STATES:
-            self._breakers.of(method).set(BREAKER_STATES.index(to))
-
     def set_figures(self, figures: QueueFigures, now_us: int) -> None:
         """Show the queue as it was counted; ages as of `now_us` (UTC microseconds)."""
         for status in OrderStatus:
@@ -299,6 +273,7 @@ class PrometheusTelemetry:
 
     def render(self, accept: str | None) -> tuple[bytes, str]:
         """Give the exposition and its content type: OpenMetrics when `accept` names it, else text."""
+        self._look_at_methods()
         if OPENMETRICS in media_types(accept):
             body: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
             return body, openmetrics.CONTENT_TYPE_LATEST

@@ -1,5 +1,6 @@
 """What the engine tells shows up in a scrape, bounded and well-formed."""
 
+import math
 import re
 from pathlib import Path
 
@@ -129,6 +130,62 @@ def test_an_unknown_state_leaves_the_breaker_as_shown() -> None:
     assert value(told, "breaker_transitions_total", method="rpc", to="other") == 1
 
 
+def test_rests_are_counted_by_method() -> None:
+    """Whoever imposed them: a provider, or our own pace."""
+    told = telemetry()
+    told.limited("jito", "frankfurt", 5.0)
+    told.limited("jito", "amsterdam", 1.0)
+    assert value(told, "method_limited_total", method="jito") == 2
+    assert value(told, "method_limited_total", method="rpc") == 0
+
+
+def test_methods_are_shown_as_they_are_at_the_scrape() -> None:
+    """Asked each time; a method that only an operator can bring back waits for ever."""
+    told = telemetry()
+    assert value(told, "method_enabled", method="rpc") == 1
+    states: list[dict[str, object]] = [
+        {"name": "rpc", "enabled": False, "wait_seconds": None},
+        {"name": "jito", "enabled": True, "wait_seconds": 2.5},
+    ]
+    told.methods = lambda: states
+    assert value(told, "method_enabled", method="rpc") == 0
+    assert value(told, "method_wait_seconds", method="rpc") == math.inf
+    assert value(told, "method_enabled", method="jito") == 1
+    assert value(told, "method_wait_seconds", method="jito") == 2.5
+    states[0] |= {"enabled": True, "wait_seconds": 0}
+    assert value(told, "method_enabled", method="rpc") == 1
+    assert value(told, "method_wait_seconds", method="rpc") == 0
+
+
+def test_what_is_said_of_bundles_is_counted() -> None:
+    """In the block engine's own words; strange ones count together."""
+    told = telemetry()
+    for status in ("Pending", "Pending", "Failed", "Eaten by a bear"):
+        told.bundle_status(status)
+    assert value(told, "bundle_statuses_total", status="Pending") == 2
+    assert value(told, "bundle_statuses_total", status="Failed") == 1
+    assert value(told, "bundle_statuses_total", status="other") == 1
+    assert value(told, "bundle_statuses_total", status="Landed") == 0
+
+
+def test_landings_against_a_methods_word_are_counted() -> None:
+    """By method and by what it had said; shown at zero before the first."""
+    told = telemetry()
+    assert value(told, "landed_against_claims_total", method="jito", claim="Invalid") == 0
+    told.landed_against("jito", "Failed")
+    assert value(told, "landed_against_claims_total", method="jito", claim="Failed") == 1
+
+
+def test_tips_and_hedged_reads_are_shown() -> None:
+    """A tip is what is offered now; a hedged read counts under its RPC method."""
+    told = telemetry()
+    told.tip("floor", 1_000)
+    told.tip("floor", 7_000)
+    told.hedged("getSlot")
+    assert value(told, "tip_lamports", source="floor") == 7_000
+    assert value(told, "hedged_reads_total", rpc_method="getSlot") == 1
+
+
 def test_rpc_requests_are_counted_and_timed() -> None:
     """Endpoint, method and outcome are labels; the time is by endpoint and method."""
     told = telemetry()
@@ -200,6 +257,11 @@ def test_labels_stay_bounded_whatever_is_told() -> None:
             told.recovered(name)
             told.rpc(name, name, name, 1)
             told.breaker(name, name)
+            told.limited(name, name, 1)
+            told.bundle_status(name)
+            told.landed_against(name, name)
+            told.tip(name, 1)
+            told.hedged(name)
         return sum(len(family.samples) for family in families(told))
 
     first = flood(range(200))
@@ -229,6 +291,8 @@ def test_the_docs_name_every_metric_and_no_other() -> None:
     """Each metric's row has its name, its type and its labels, as they are exposed."""
     told = telemetry()
     told.rpc("host", "getSlot", "ok", 1)
+    told.tip("floor", 1)
+    told.hedged("getSlot")
     exposed = {_shown_name(f.name, f.type): (f.type, _labels(f.samples)) for f in ours(told)}
     rows = re.findall(r"^\| `(synergy7_\w+)` \| (\w+) \|([^|]*)\|", DOCS.read_text(), re.MULTILINE)
     documented = {name: (kind, set(re.findall(r"`(\w+)`", row))) for name, kind, row in rows}
