@@ -220,8 +220,7 @@ class _Race(Generic[T]):
         answer = task.result()
         if isinstance(answer, _Found) and answer.worth is Worth.SOUND:
             for slow in earlier:
-                if not slow.done():
-                    self._health.overtaken(self._running[slow])
+                self._health.overtaken(self._running[slow])
         return answer
 
     async def _end(self) -> None:

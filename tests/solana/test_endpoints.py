@@ -36,6 +36,8 @@ NEVER_SECONDS = 60.0
 """A hedge that would let a test fail by its time."""
 LONG_SECONDS = 1.0
 """A hedge whose time a test lets pass by the clock."""
+LOOP_TURNS = 100
+"""Turns of the loop in which a rival, if there were one, would have been asked."""
 
 
 class Slow:
@@ -55,6 +57,8 @@ class Slow:
         """Let the time of a rival pass, then answer."""
         await self.asked.wait()
         put_forward(LONG_SECONDS * 2)
+        for _ in range(LOOP_TURNS):
+            await asyncio.sleep(0)
         self.let.set()
 
 
@@ -449,11 +453,11 @@ async def test_an_endpoint_in_trouble_is_asked_when_no_other_is_well() -> None:
         assert await chain.heights() == Heights(7_000, 900_000)
 
 
-async def test_a_lagging_endpoint_is_spared_too() -> None:
+@pytest.mark.parametrize("trouble", [accounts_at(OLD), {"slot": 1}], ids=["lagging", "mad"])
+async def test_an_endpoint_whose_answers_are_of_no_use_is_spared_too(trouble: object) -> None:
     """The next read does not begin with it."""
     method = "getMultipleAccounts"
-    first, second = {method: accounts_at(OLD)}, {method: accounts_at(NEW)}
-    async with two(first, second) as (chain, a, b):
+    async with two({method: trouble}, {method: accounts_at(NEW)}) as (chain, a, b):
         for _ in range(2):
             await chain.accounts(["one"])
         assert (len(a.asked(method)), len(b.asked(method))) == (1, 2)
@@ -468,6 +472,18 @@ async def test_the_chain_is_named_by_the_endpoint_that_is_named_first() -> None:
         named, _ = await asyncio.gather(chain.genesis_hash(), slow.come())
         assert named == GENESIS
         assert nodes[1].order() == []
+
+
+async def test_an_endpoint_of_another_chain_is_spared_too() -> None:
+    """It is asked again now and then, since it may be mended while the service runs."""
+    async with chain_of({**DEAD, "getGenesisHash": "another"}, DEAD) as (chain, (foreign, _)):
+        for _ in range(3):
+            await chain.look()
+        assert len(foreign.asked("getGenesisHash")) == 2  # once for each method
+        foreign.answers["getGenesisHash"] = GENESIS
+        put_forward(COOL_DOWN_SECONDS_MAX)
+        await chain.look()
+        assert len(foreign.asked(METHOD)) == 1
 
 
 async def test_a_rival_of_another_chain_is_no_rival() -> None:
