@@ -32,6 +32,15 @@ def parse_options(arguments: list[str]) -> ProcessOptions:
     add("--ledger", type=Path, required=True, help="folder of the chain; made when absent")
     add("--file", type=Path, help="where to write pid and addresses when ready (JSON)")
     add("--port", type=_Within(0, 65_535), default=0, help="loopback port; 0 takes a free one")
+    add("--jito-port", type=_Within(0, 65_535), default=0, help="loopback port of the block engine")
+    add("--quicknode-port", type=_Within(0, 65_535), default=0, help="loopback port of QuickNode")
+    add("--quicknode-token", help="what QuickNode's callers must show; made from the chain's name")
+    add(
+        "--jito-requests-per-second",
+        type=_Within(0, 10_000),
+        default=1,
+        help="for each address and region; 0: no limit",
+    )
     add("--slot-ms", type=_Within(5, 60_000), default=400, help="length of a slot")
     add("--clock", choices=("auto", "manual"), default="auto", help="manual: only /sandbox/step")
     add("--seed", type=_Within(0, 2**63), default=7, help="seed of a new chain")

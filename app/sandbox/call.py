@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
-from app.sandbox.chain import HASH_LIFE_BLOCKS, Bank, Commitment, Landed
+from app.sandbox.blocks import Bank, Commitment, Landed
+from app.sandbox.chain import HASH_LIFE_BLOCKS
 from app.sandbox.errors import CONTEXT_NOT_REACHED, NODE_BEHIND, RpcError
 from app.sandbox.node import Node
 from app.sandbox.params import Config, Params
@@ -12,6 +14,9 @@ from app.sandbox.render import Json
 
 API_VERSION = "4.1.0"
 RANKS: Mapping[Commitment, int] = MappingProxyType({"processed": 0, "confirmed": 1, "finalized": 2})
+
+
+BundleFate = Literal["failed", "failed_then_landed", "invalid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,11 @@ class View:
     drops_sends: bool = False
     sends_twice: bool = False
     mangles_signatures: bool = False
+    bundle_fate: BundleFate | None = None
+    late_slots: int = 1
+    hijacks_sends: bool = False
+    lacks_addons: bool = False
+    fees_times: int = 1
 
 
 HEALTHY = View()
@@ -31,12 +41,16 @@ HEALTHY = View()
 
 @dataclass(slots=True)
 class Call:
-    """One method call; `sent` collects what the journal notes of a send."""
+    """One method call; `sent` collects what the journal notes of a send.
+
+    `bundle_only` is what the URL said of it: land it as a bundle of its own or not at all.
+    """
 
     node: Node
     params: Params
     view: View = HEALTHY
-    sent: dict[str, str] = field(default_factory=dict)
+    sent: dict[str, object] = field(default_factory=dict)
+    bundle_only: bool = False
 
     def bank(self, config: Config, default: Commitment = "finalized") -> Bank:
         """Give the bank that a configuration asks for, if this node has come so far."""

@@ -7,38 +7,40 @@ be undone until then, from the accounts as they were before it.
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Literal
 from zlib import crc32
 
 from solders.account import Account
 from solders.hash import Hash
 from solders.pubkey import Pubkey
 
+from app.sandbox.blocks import (
+    Aftermath,
+    Bank,
+    Block,
+    CannotUndo,
+    Closing,
+    Commitment,
+    Landed,
+    NotIncluded,
+    Settled,
+)
 from app.sandbox.machine import Execution, Machine, writable_keys
-from app.sandbox.transactions import SignedTransaction, UnusableTable, compute_price_of, memo_of
-
-Commitment = Literal["processed", "confirmed", "finalized"]
+from app.sandbox.transactions import (
+    SignedTransaction,
+    UnusableTable,
+    bundle_id_of,
+    compute_price_of,
+    memo_of,
+)
 
 HASH_LIFE_BLOCKS = 150  # a transaction may use a blockhash that is at most this old
 HASHES_KEPT = 300  # the depth of the network's blockhash queue
 BLOCKS_KEPT = 512  # more than any answer looks back
 FEE_BLOCKS = 150  # getRecentPrioritizationFees looks this far back
 STATUS_SLOTS = 300  # without history search, statuses reach this far behind the last final slot
-
-
-class NotIncluded(Exception):
-    """A leader would have dropped the transaction; `error` is a transaction error."""
-
-    def __init__(self, error: object) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class CannotUndo(Exception):
-    """A fork cannot reach behind the last final block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,80 +58,6 @@ class ChainRules:
         return crc32(f"{self.seed}:{slot}".encode()) % 1_000 < self.skipped_permille
 
 
-@dataclass(slots=True)
-class Landed:
-    """A transaction in a block. Without `outcome` its details lie in the history file."""
-
-    number: int
-    signature: str
-    slot: int
-    height: int
-    unix_time: int
-    index: int
-    err: object
-    memo: str | None
-    transaction: SignedTransaction | None
-    outcome: Execution | None
-    stored_at: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Aftermath:
-    """The chain's counters as they stood when a block was closed and the next one opened."""
-
-    forks: int
-    count: int
-    final_height: int
-    open_slot: int
-    open_unix_time: int
-
-
-@dataclass(slots=True)
-class Block:
-    """A block, open or closed; `blockhash` is empty while it is open."""
-
-    slot: int
-    height: int
-    unix_time: int
-    parent_slot: int
-    parent_hash: str
-    blockhash: str = ""
-    skipped_after: int = 0
-    landed: list[Landed] = field(default_factory=list)
-    preimages: dict[Pubkey, Account | None] = field(default_factory=dict)
-    lowest_price: int = 0
-    lowest_prices: dict[Pubkey, int] = field(default_factory=dict)
-    after: Aftermath | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """All that cannot be undone: blocks up to the last final one, and the accounts behind it."""
-
-    blocks: list[Block]
-    after: Aftermath
-    accounts: dict[Pubkey, Account | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """What the end of a block brought: it is confirmed, and at most one other is final now."""
-
-    confirmed: Block
-    final: Block | None
-
-
-@dataclass(frozen=True, slots=True)
-class Bank:
-    """The chain as seen at a commitment; `newest_hash_height` is the last block hashed in it."""
-
-    slot: int
-    height: int
-    unix_time: int
-    blockhash: str
-    newest_hash_height: int
-
-
 class Chain:
     """The blocks on top of a machine, and what landed in them."""
 
@@ -141,6 +69,7 @@ class Chain:
         self.rules = rules
         self.closed: deque[Block] = deque(maxlen=BLOCKS_KEPT)
         self.landed: dict[str, Landed] = {}
+        self.bundles: dict[str, list[Landed]] = {}
         self._by_address: dict[Pubkey, list[Landed]] = {}
         self._hash_heights: dict[str, int] = {}
         self._forks = 0
@@ -220,6 +149,45 @@ class Chain:
         Its signatures are not checked again when they were `verified` before. Raises NotIncluded
         when a leader would have dropped it.
         """
+        return self._include(transaction, self._execute(transaction, verified=verified))
+
+    def land_bundle(
+        self, transactions: Sequence[SignedTransaction], *, verified: bool = False
+    ) -> list[Landed]:
+        """Run transactions in the open block, in their order, all of them or none.
+
+        Raises NotIncluded when one would be dropped or fails; then nothing has happened.
+        """
+        signatures = [each.signature for each in transactions]
+        if len(set(signatures)) < len(signatures):
+            raise NotIncluded("AlreadyProcessed")
+        outcomes = self._rehearse(transactions, verified=verified)
+        name = bundle_id_of(signatures)
+        pairs = zip(transactions, outcomes, strict=True)
+        return [self._include(*pair, bundle_id=name) for pair in pairs]
+
+    def _rehearse(
+        self, transactions: Sequence[SignedTransaction], *, verified: bool
+    ) -> list[Execution]:
+        """Run transactions; when one fails, everything is again as it was. Raises NotIncluded."""
+        outcomes: list[Execution] = []
+        for each in transactions:
+            try:
+                outcomes.append(self._execute(each, verified=verified))
+            except NotIncluded:
+                self._take_back(outcomes)
+                raise
+            if outcomes[-1].err is not None:
+                self._take_back(outcomes)
+                raise NotIncluded(outcomes[-1].err)
+        return outcomes
+
+    def _take_back(self, outcomes: Sequence[Execution]) -> None:
+        for outcome in reversed(outcomes):
+            self.machine.restore(outcome.preimages)
+
+    def _execute(self, transaction: SignedTransaction, *, verified: bool) -> Execution:
+        """Run a transaction that a leader would take; raises NotIncluded."""
         if not self.accepts_hash(transaction.blockhash, self.bank("processed")):
             raise NotIncluded("BlockhashNotFound")
         if transaction.signature in self.landed:
@@ -232,7 +200,7 @@ class Chain:
             raise NotIncluded(str(error)) from error
         if not outcome.included:
             raise NotIncluded(outcome.err)
-        return self._include(transaction, outcome)
+        return outcome
 
     def close_block(self, unix_time: int) -> Closing:
         """Close the open block and open the next one at `unix_time` (seconds)."""
@@ -308,7 +276,9 @@ class Chain:
         )
         self._set_time()
 
-    def _include(self, transaction: SignedTransaction, outcome: Execution) -> Landed:
+    def _include(
+        self, transaction: SignedTransaction, outcome: Execution, bundle_id: str | None = None
+    ) -> Landed:
         block = self.open
         self._count += 1
         landed = Landed(
@@ -320,25 +290,30 @@ class Chain:
             index=len(block.landed),
             err=outcome.err,
             memo=memo_of(transaction.message),
+            bundle_id=bundle_id,
+            unit_price=compute_price_of(transaction.message),
+            units=outcome.meta.compute_units_consumed(),
             transaction=transaction,
             outcome=outcome,
         )
         self._index(landed, outcome.keys.every)
         for key, account in outcome.preimages.items():
             block.preimages.setdefault(key, account)
-        self._note_price(block, transaction, outcome)
+        self._note_price(block, landed, writable_keys(transaction, outcome.keys))
         block.landed.append(landed)
         return landed
 
     def _index(self, landed: Landed, keys: list[Pubkey]) -> None:
         self.landed[landed.signature] = landed
+        if landed.bundle_id is not None:
+            self.bundles.setdefault(landed.bundle_id, []).append(landed)
         for key in keys:
             self._by_address.setdefault(key, []).append(landed)
 
-    def _note_price(self, block: Block, transaction: SignedTransaction, outcome: Execution) -> None:
-        price = compute_price_of(transaction.message)
+    def _note_price(self, block: Block, landed: Landed, written: Iterable[Pubkey]) -> None:
+        price = landed.unit_price
         block.lowest_price = min(block.lowest_price, price) if block.landed else price
-        for key in writable_keys(transaction, outcome.keys):
+        for key in written:
             block.lowest_prices[key] = min(block.lowest_prices.get(key, price), price)
 
     def _open_after(self, parent: Block, slot: int, unix_time: int) -> None:
@@ -351,10 +326,10 @@ class Chain:
         self.machine.set_time(self.open.slot, self.open.unix_time)
 
     def _undo_block(self, block: Block) -> list[Landed]:
-        for address, account in block.preimages.items():
-            self.machine.write(address, account)
+        self.machine.restore(block.preimages)
         for landed in reversed(block.landed):
             del self.landed[landed.signature]
+            self.bundles.pop(landed.bundle_id or "", None)
             outcome = landed.outcome
             for key in outcome.keys.every if outcome else ():
                 self._by_address[key].pop()

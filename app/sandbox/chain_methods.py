@@ -5,8 +5,9 @@ from types import MappingProxyType
 
 from solders.pubkey import Pubkey
 
+from app.sandbox.blocks import Block
 from app.sandbox.call import API_VERSION, Call, Method, blockhash_json, check_health, in_context
-from app.sandbox.chain import FEE_BLOCKS, Block
+from app.sandbox.chain import FEE_BLOCKS
 from app.sandbox.errors import invalid
 from app.sandbox.machine import SLOTS_PER_EPOCH
 from app.sandbox.params import as_pubkey
@@ -83,7 +84,10 @@ def get_recent_prioritization_fees(call: Call) -> object:
         raise invalid(f"Too many inputs provided; max {FEE_ACCOUNTS_MAX}")
     keys = [as_pubkey(text) for text in texts]
     blocks = call.node.chain.recent_blocks(FEE_BLOCKS)
-    return [{"slot": each.slot, "prioritizationFee": _price_of(each, keys)} for each in blocks]
+    times = call.view.fees_times
+    return [
+        {"slot": each.slot, "prioritizationFee": _price_of(each, keys) * times} for each in blocks
+    ]
 
 
 def _price_of(block: Block, keys: list[Pubkey]) -> int:

@@ -1,64 +1,58 @@
 """Scripted trouble: rules that spoil the next answers, and events that hit the chain itself.
 
-A rule is JSON: `kind`, and optionally `rpc_method`, `path`, `count` (1; null = until deleted),
-`seconds`, `retry_after`, `status`, `slots`, `slot`, `probability` (1) with `seed`.
+docs/sandbox.md lists the kinds; what a rule consists of is in `rules`.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from random import Random
+from dataclasses import replace
 from types import MappingProxyType
+from typing import Protocol
 
+from app.sandbox.blocks import CannotUndo
 from app.sandbox.call import HEALTHY, View
-from app.sandbox.chain import CannotUndo
-from app.sandbox.http import JSON_TYPE, Dropped, Response
+from app.sandbox.http import TEXT_TYPE, Dropped, Response, json_response
 from app.sandbox.node import Node
 from app.sandbox.render import Json
+from app.sandbox.rules import (
+    ENDPOINTS,
+    BadRule,
+    Rule,
+    checked,
+    endpoint_of,
+    number_of,
+    optional,
+    read_rule,
+)
 
 HANG_SECONDS = 3_600.0  # longer than any client waits
-SECONDS_MAX = 86_400
-COUNT_MAX = 1_000_000
+SERVER_ERROR = 503
+CONTROLLED = "rpc"  # the endpoint that faults are asked for on
+
+TooMany = Callable[[Rule], Response]  # how a provider says that it is asked too often
 
 
-class BadRule(Exception):
-    """A rule that means nothing; the text says why."""
+class Doors(Protocol):
+    """Can shut an endpoint's port, and open it again."""
+
+    async def shut(self, endpoint: str, seconds: float | None) -> None: ...
+    async def open_all(self) -> None: ...
+    def shut_names(self) -> list[str]: ...
 
 
-@dataclass(slots=True)
-class Rule:
-    """Trouble to come. `remaining` is None for as long as nobody deletes it."""
+class NoDoors:
+    """Stands in where no port is listened on."""
 
-    id: int
-    kind: str
-    rpc_method: str | None
-    path: str | None
-    remaining: int | None
-    seconds: float | None
-    retry_after: int | None
-    status: int
-    slots: int
-    slot: int | None
-    probability: float
-    random: Random
-    hits: int = 0
+    async def shut(self, endpoint: str, seconds: float | None) -> None:
+        """Refuse: there is nothing to shut."""
+        raise BadRule("no port is open here")
 
-    def strikes(self, rpc_method: str, path: str) -> bool:
-        """Decide whether this call is hit, and count it."""
-        if self.remaining == 0 or self.rpc_method not in (None, rpc_method):
-            return False
-        if self.path not in (None, path) or self.random.random() >= self.probability:
-            return False
-        self.hits += 1
-        if self.remaining is not None:
-            self.remaining -= 1
-        return True
+    async def open_all(self) -> None:
+        """Do nothing: all is open that ever was."""
 
-    def document(self) -> Json:
-        """Show the rule with what it has done."""
-        hidden = ("random",)
-        names = [name for name in self.__slots__ if name not in hidden]
-        return {name: getattr(self, name) for name in names}
+    def shut_names(self) -> list[str]:
+        """Give the names of what is shut."""
+        return []
 
 
 class Faults:
@@ -67,15 +61,18 @@ class Faults:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.close_websockets: Callable[[], int] = int
+        self.doors: Doors = NoDoors()
         self._rules: list[Rule] = []
         self._released = asyncio.Event()
         self._count = 0
 
-    def add(self, documents: object) -> list[Json]:
-        """Add rules, or do to the chain what they say; raises BadRule and then adds none."""
+    async def add(self, documents: object) -> list[Json]:
+        """Add rules, or do at once what they say; raises BadRule."""
         wanted = documents if isinstance(documents, list) else [documents]
-        checked = [_checked(document) for document in wanted]
-        return [self._add(document) for document in checked]
+        known = [checked(document, KINDS) for document in wanted]
+        rules = [self._read(document) for document in known]  # all are good, or none is added
+        pairs = zip(known, rules, strict=True)
+        return [await self._begin(document, rule) for document, rule in pairs]
 
     def clear(self) -> None:
         """Forget all rules and let go of what hangs."""
@@ -87,9 +84,9 @@ class Faults:
         """Show all rules, those used up too."""
         return [rule.document() for rule in self._rules]
 
-    def strike(self, rpc_method: str, path: str) -> list[Rule]:
+    def strike(self, endpoint: str, rpc_method: str, path: str) -> list[Rule]:
         """Give the rules that hit a call."""
-        return [rule for rule in self._rules if rule.strikes(rpc_method, path)]
+        return [rule for rule in self._rules if rule.strikes(endpoint, rpc_method, path)]
 
     def view(self, rules: Iterable[Rule]) -> View:
         """Say how the chain looks through these rules."""
@@ -100,9 +97,11 @@ class Faults:
                 view = change(self.node, view, rule)
         return view
 
-    async def before(self, rules: Iterable[Rule]) -> Response | None:
+    async def before(self, rules: Iterable[Rule], too_many: TooMany) -> Response | None:
         """Do what comes before the answer; gives an answer in its place. Raises Dropped."""
         for rule in rules:
+            if rule.kind == TOO_MANY:
+                return too_many(rule)
             if rule.kind in BEFORE:
                 response = await BEFORE[rule.kind](self, rule)
                 if response is not None:
@@ -124,12 +123,16 @@ class Faults:
         except TimeoutError:
             return
 
-    def _add(self, document: Json) -> Json:
-        event = EVENTS.get(str(document["kind"]))
-        if event is not None:
-            return event(self, document)
+    def _read(self, document: Json) -> Rule | None:
+        """Read a rule; None for what happens at once."""
+        if document["kind"] in EVENTS:
+            return None
         self._count += 1
-        rule = _rule(self._count, document)
+        return read_rule(self._count, document)
+
+    async def _begin(self, document: Json, rule: Rule | None) -> Json:
+        if rule is None:
+            return await EVENTS[str(document["kind"])](self, document)
         self._rules.append(rule)
         return rule.document()
 
@@ -151,17 +154,23 @@ async def _hang(faults: Faults, rule: Rule) -> Response | None:
     raise Dropped
 
 
-async def _too_many(_faults: Faults, rule: Rule) -> Response | None:
-    headers = [JSON_TYPE]
-    if rule.retry_after is not None:
-        headers.append((b"retry-after", str(rule.retry_after).encode()))
-    body = b'{"jsonrpc":"2.0","error":{"code":429,"message":"Too many requests"},"id":null}'
-    return Response(429, body, tuple(headers))
-
-
 async def _server_error(_faults: Faults, rule: Rule) -> Response | None:
-    return Response(rule.status, b"upstream error", ((b"content-type", b"text/plain"),))
+    return _upstream_error(rule)
 
+
+async def _answer(_faults: Faults, rule: Rule) -> Response | None:
+    status = 200 if rule.status is None else rule.status
+    if isinstance(rule.body, str):
+        return Response(status, rule.body.encode(), (TEXT_TYPE,))
+    return json_response(rule.body, status)
+
+
+def _upstream_error(rule: Rule) -> Response:
+    status = SERVER_ERROR if rule.status is None else rule.status
+    return Response(status, b"upstream error", (TEXT_TYPE,))
+
+
+TOO_MANY = "http_429"  # in each provider's own words
 
 Before = Callable[[Faults, Rule], Awaitable[Response | None]]
 
@@ -170,8 +179,8 @@ BEFORE: Mapping[str, Before] = MappingProxyType(
         "drop": _drop,
         "delay": _delay,
         "hang": _hang,
-        "http_429": _too_many,
         "http_5xx": _server_error,
+        "answer": _answer,
     }
 )
 
@@ -185,7 +194,7 @@ async def _never_answer(faults: Faults, rule: Rule, _done: Response) -> Response
 
 
 async def _late_error(_faults: Faults, rule: Rule, _done: Response) -> Response:
-    return Response(rule.status, b"upstream error", ((b"content-type", b"text/plain"),))
+    return _upstream_error(rule)
 
 
 async def _garble(_faults: Faults, _rule: Rule, response: Response) -> Response:
@@ -219,6 +228,14 @@ VIEWS: Mapping[str, Callable[[Node, View, Rule], View]] = MappingProxyType(
         "lag": lambda _, view, rule: replace(view, behind=rule.slots),
         "null_status": lambda _, view, __: replace(view, hides_statuses=True),
         "pruned": _pruned,
+        "bundle_failed": lambda _, view, __: replace(view, bundle_fate="failed"),
+        "bundle_invalid": lambda _, view, __: replace(view, bundle_fate="invalid"),
+        "failed_then_landed": lambda _, view, rule: replace(
+            view, bundle_fate="failed_then_landed", late_slots=rule.slots
+        ),
+        "hijack": lambda _, view, __: replace(view, hijacks_sends=True),
+        "no_addon": lambda _, view, __: replace(view, lacks_addons=True),
+        "fee_spike": lambda _, view, rule: replace(view, fees_times=int(rule.times)),
     }
 )
 
@@ -226,8 +243,8 @@ VIEWS: Mapping[str, Callable[[Node, View, Rule], View]] = MappingProxyType(
 # --------------------------------------------------------------------------- events at once
 
 
-def _fork(faults: Faults, document: Json) -> Json:
-    blocks = _number(document, "blocks", 1)
+async def _fork(faults: Faults, document: Json) -> Json:
+    blocks = number_of(document, "blocks", 1)
     try:
         vanished = faults.node.fork(int(blocks))
     except CannotUndo as error:
@@ -235,89 +252,53 @@ def _fork(faults: Faults, document: Json) -> Json:
     return {"kind": "fork", "undone": [each.signature for each in vanished]}
 
 
-def _skip(faults: Faults, document: Json) -> Json:
-    slots = int(_number(document, "slots", 1))
+async def _unbundle(faults: Faults, document: Json) -> Json:
+    blocks = number_of(document, "blocks", 1)
+    try:
+        vanished, again = faults.node.unbundle(int(blocks))
+    except CannotUndo as error:
+        raise BadRule(str(error)) from error
+    return {
+        "kind": "unbundle",
+        "undone": [each.signature for each in vanished],
+        "again": [each.signature for each in again],
+    }
+
+
+async def _skip(faults: Faults, document: Json) -> Json:
+    slots = int(number_of(document, "slots", 1))
     faults.node.skip(slots)
     return {"kind": "skipped_block", "slots": slots}
 
 
-def _close_websockets(faults: Faults, _document: Json) -> Json:
+async def _close_websockets(faults: Faults, _document: Json) -> Json:
     return {"kind": "ws_close", "closed": faults.close_websockets()}
 
 
-EVENTS: Mapping[str, Callable[[Faults, Json], Json]] = MappingProxyType(
-    {"fork": _fork, "skipped_block": _skip, "ws_close": _close_websockets}
-)
+async def _down(faults: Faults, document: Json) -> Json:
+    endpoint, seconds = endpoint_of(document), optional(document, "seconds")
+    if endpoint is None:
+        raise BadRule(f"down names its endpoint: one of {', '.join(ENDPOINTS)}")
+    if endpoint == CONTROLLED and seconds is None:
+        raise BadRule("rpc goes down for some seconds only: nobody could ask it to come back")
+    await faults.doors.shut(endpoint, seconds)
+    return {"kind": "down", "endpoint": endpoint, "seconds": seconds}
 
 
-# -------------------------------------------------------------------------------- rules read
+Event = Callable[[Faults, Json], Awaitable[Json]]
 
-SILENT = "ws_silent"  # a subscription is accepted, and its notice never comes
-KINDS = frozenset({*BEFORE, *AFTER, *VIEWS, *EVENTS, SILENT})
-FIELDS = frozenset(
+EVENTS: Mapping[str, Event] = MappingProxyType(
     {
-        "kind",
-        "rpc_method",
-        "path",
-        "count",
-        "seconds",
-        "retry_after",
-        "status",
-        "slots",
-        "slot",
-        "blocks",
-        "probability",
-        "seed",
+        "fork": _fork,
+        "unbundle": _unbundle,
+        "skipped_block": _skip,
+        "ws_close": _close_websockets,
+        "down": _down,
     }
 )
 
 
-def _checked(document: object) -> Json:
-    if not isinstance(document, dict):
-        raise BadRule("a rule is an object")
-    if document.get("kind") not in KINDS:
-        raise BadRule(f"unknown kind; known are {', '.join(sorted(KINDS))}")
-    unknown = sorted(document.keys() - FIELDS)
-    if unknown:
-        raise BadRule(f"unknown field; known are {', '.join(sorted(FIELDS))}")
-    return document
+# --------------------------------------------------------------------------------- the kinds
 
-
-def _rule(number: int, document: Json) -> Rule:
-    endless = "count" in document and document["count"] is None
-    return Rule(
-        id=number,
-        kind=str(document["kind"]),
-        rpc_method=_text(document, "rpc_method"),
-        path=_text(document, "path"),
-        remaining=None if endless else int(_number(document, "count", 1)),
-        seconds=_optional(document, "seconds"),
-        retry_after=_whole(_optional(document, "retry_after")),
-        status=int(_number(document, "status", 503)),
-        slots=int(_number(document, "slots", 1)),
-        slot=_whole(_optional(document, "slot")),
-        probability=_number(document, "probability", 1),
-        random=Random(int(_number(document, "seed", 0))),  # noqa: S311 - repeatable on purpose
-    )
-
-
-def _text(document: Json, key: str) -> str | None:
-    value = document.get(key)
-    if value is not None and not isinstance(value, str):
-        raise BadRule(f"{key} is a text")
-    return value
-
-
-def _number(document: Json, key: str, default: float) -> float:
-    value = document.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise BadRule(f"{key} is a number, not below 0")
-    return value
-
-
-def _optional(document: Json, key: str) -> float | None:
-    return None if document.get(key) is None else _number(document, key, 0)
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
+SILENT = "ws_silent"  # a subscription is accepted, and its notice never comes
+KINDS = frozenset({TOO_MANY, *BEFORE, *AFTER, *VIEWS, *EVENTS, SILENT})

@@ -16,7 +16,7 @@ from typing import Any
 
 from solders.pubkey import Pubkey
 
-from app.sandbox.chain import Landed
+from app.sandbox.blocks import Landed
 from app.sandbox.render import Json, meta_json
 from app.sandbox.transactions import SignedTransaction, parse_transaction
 
@@ -95,13 +95,14 @@ class History:
 
 def _indexed(landed: Landed) -> list[object]:
     place = [landed.number, landed.signature, landed.slot, landed.height]
-    return [*place, landed.unix_time, landed.index, landed.err, landed.memo]
+    seen = [landed.unix_time, landed.index, landed.err, landed.memo]
+    return [*place, *seen, landed.bundle_id, landed.unit_price, landed.units]
 
 
 def _landed(head: list[Any], stored_at: int) -> tuple[Landed, list[Pubkey]]:
-    number, signature, slot, height, unix_time, index, err, memo, keys = head
-    place = (number, signature, slot, height, unix_time, index, err, memo)
-    return Landed(*place, None, None, stored_at), [Pubkey.from_string(key) for key in keys]
+    *seen, keys = head
+    fields = (*seen, None, None, stored_at)  # as they stand in the class
+    return Landed(*fields), [Pubkey.from_string(key) for key in keys]
 
 
 def _json(document: object) -> bytes:

@@ -6,8 +6,9 @@ from types import MappingProxyType
 
 from solders.pubkey import Pubkey
 
+from app.sandbox.blocks import Commitment, Landed
 from app.sandbox.call import Call, Horizon, Method, in_context
-from app.sandbox.chain import STATUS_SLOTS, Commitment, Landed
+from app.sandbox.chain import STATUS_SLOTS
 from app.sandbox.errors import UNSUPPORTED_VERSION, RpcError, invalid
 from app.sandbox.params import Config, as_signature
 from app.sandbox.render import Json, transaction_json

@@ -1,8 +1,8 @@
 """The little of HTTP that the sandbox needs, on bare ASGI."""
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -11,6 +11,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON_TYPE = (b"content-type", b"application/json")
+TEXT_TYPE = (b"content-type", b"text/plain")
 BODY_BYTES_MAX = 50 * 1_024  # Agave's limit
 
 
@@ -24,13 +25,15 @@ class BodyTooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that was read whole."""
+    """A request that was read whole. `client` is its IP address, header names are lower case."""
 
     method: str
     path: str
     query: str
     body: bytes
     port: int
+    client: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +48,23 @@ class Response:
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def json_response(document: object, status: int = 200) -> Response:
+def json_response(
+    document: object, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> Response:
     """Answer with a JSON document."""
-    return Response(status, json.dumps(document, separators=(",", ":")).encode())
+    body = json.dumps(document, separators=(",", ":")).encode()
+    return Response(status, body, (JSON_TYPE, *headers))
+
+
+def text_response(text: str, status: int) -> Response:
+    """Answer with a text."""
+    return Response(status, text.encode(), (TEXT_TYPE,))
 
 
 async def read_request(scope: Scope, receive: Receive) -> Request:
     """Read a request; raises BodyTooLarge, and Dropped when the client is gone."""
     body = b""
+    headers = scope.get("headers", ())  # their names come in lower case
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -62,8 +74,15 @@ async def read_request(scope: Scope, receive: Receive) -> Request:
             raise BodyTooLarge
         if not message.get("more_body", False):
             break
-    query = scope.get("query_string", b"").decode("latin-1")
-    return Request(scope["method"], scope["path"], query, body, server_port(scope))
+    return Request(
+        method=scope["method"],
+        path=scope["path"],
+        query=scope.get("query_string", b"").decode("latin-1"),
+        body=body,
+        port=server_port(scope),
+        client=str((scope.get("client") or [""])[0]),
+        headers={key.decode("latin-1"): value.decode("latin-1") for key, value in headers},
+    )
 
 
 def server_port(scope: Scope) -> int:

@@ -11,26 +11,36 @@ ENTRIES_MAX = 100_000
 
 @dataclass(slots=True)
 class Entry:
-    """One call; `sent` has the hash and the signature of a send, `faults` what was done to it."""
+    """One call; `sent` names the transactions of a send, `faults` is what was done to it.
+
+    `http` is the status it was answered with; None when it was not.
+    """
 
     n: int
     unix_ms: int
+    endpoint: str
     port: int
     path: str
     rpc_method: str
-    sent: dict[str, str] = field(default_factory=dict)
+    sent: dict[str, object] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    http: int | None = None
 
     def document(self) -> Json:
         """Show the entry."""
         return {
             "n": self.n,
             "time": self.unix_ms / 1_000,
+            "endpoint": self.endpoint,
             "port": self.port,
             "path": self.path,
             "rpc_method": self.rpc_method,
             "sha256": self.sent.get("sha256"),
             "signature": self.sent.get("signature"),
+            "signatures": self.sent.get("signatures", []),
+            "bundle_id": self.sent.get("bundle_id"),
+            "bundle_only": self.sent.get("bundle_only", False),
+            "http": self.http,
             "faults": self.faults,
         }
 
@@ -43,10 +53,10 @@ class Journal:
         self._entries: deque[Entry] = deque(maxlen=entries_max)
         self._count = 0
 
-    def note(self, port: int, path: str, rpc_method: str) -> Entry:
+    def note(self, endpoint: str, port: int, path: str, rpc_method: str) -> Entry:
         """Begin an entry."""
         self._count += 1
-        entry = Entry(self._count, int(self._now() * 1_000), port, path, rpc_method)
+        entry = Entry(self._count, int(self._now() * 1_000), endpoint, port, path, rpc_method)
         self._entries.append(entry)
         return entry
 

@@ -1,8 +1,9 @@
 """The durable record of everything that changed the chain: one line each, appended and replayed.
 
 A line is `CRC32 JSON`. The first holds what the chain was made from; then `tx` (the bytes, base64),
-`close`, `pass` and `fork` in the order they happened. Written to the operating system before
-anything is answered, so a killed process loses nothing; flushed to the disk once a block.
+`bundle` (several of them), `close`, `pass` and `fork` in the order they happened. Written to the
+operating system before anything is answered, so a killed process loses nothing; flushed to the disk
+once a block.
 """
 
 import fcntl

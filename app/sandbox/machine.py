@@ -1,6 +1,7 @@
 """The virtual machine under the chain: runs one transaction at a time and says what it changed."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from solders.account import Account
@@ -90,6 +91,11 @@ class Machine:
         self.written.add(address)
         self._svm.set_account(address, account or _GONE)
         self.holdings.note(address, token_account(account))
+
+    def restore(self, accounts: Mapping[Pubkey, Account | None]) -> None:
+        """Overwrite accounts with what they were."""
+        for address, account in accounts.items():
+            self.write(address, account)
 
     def forget(self, address: Pubkey) -> None:
         """Take an address that is gone for as good as never written."""

@@ -3,7 +3,7 @@
 import json
 from base64 import b64decode, b64encode
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,21 +18,15 @@ from solders.system_program import ID as SYSTEM_PROGRAM
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
-from app.sandbox.chain import (
-    BLOCKS_KEPT,
-    Block,
-    Chain,
-    ChainRules,
-    Closing,
-    Landed,
-    NotIncluded,
-)
+from app.sandbox.blocks import Block, Closing, Landed, NotIncluded
+from app.sandbox.chain import BLOCKS_KEPT, Chain, ChainRules
 from app.sandbox.genesis import Genesis, GenesisAccount, build_genesis, own_program
 from app.sandbox.history import History
 from app.sandbox.keeper import Keeper
 from app.sandbox.ledger import Ledger, LedgerError, Position, unwritable
 from app.sandbox.machine import Machine
 from app.sandbox.snapshot import Snapshot, read_snapshot, write_snapshot
+from app.sandbox.tips import tip_genesis
 from app.sandbox.transactions import SignedTransaction, parse_transaction
 
 LEDGER_FORMAT = 1
@@ -95,9 +89,15 @@ class Node:
     def land(self, transaction: SignedTransaction) -> Landed:
         """Run a transaction in the open block; raises NotIncluded."""
         landed = self.chain.land(transaction)
-        self._ledger.append({"type": "tx", "raw": b64encode(transaction.raw).decode()})
-        for listener in self.listeners:
-            listener.on_landed(landed)
+        self._ledger.append({"type": "tx", "raw": _text(transaction)})
+        self._tell([landed])
+        return landed
+
+    def land_bundle(self, transactions: Sequence[SignedTransaction]) -> list[Landed]:
+        """Run a bundle in the open block, all of it or nothing; raises NotIncluded."""
+        landed = self.chain.land_bundle(transactions)
+        self._ledger.append({"type": "bundle", "raws": [_text(each) for each in transactions]})
+        self._tell(landed)
         return landed
 
     def tick(self, unix_ms: int) -> None:
@@ -123,6 +123,18 @@ class Node:
         vanished = self.chain.undo(blocks, self.unix_ms // 1_000)
         self._ledger.append({"type": "fork", "blocks": blocks, "t": self.unix_ms})
         return vanished
+
+    def unbundle(self, blocks: int) -> tuple[list[Landed], list[Landed]]:
+        """Undo as by a fork, and land what was in bundles again, each transaction by itself.
+
+        So it goes when a leader's block is skipped: what was in it is public, and others send it.
+        Gives what vanished and what came again. Raises CannotUndo.
+        """
+        vanished = self.fork(blocks)
+        in_order = sorted(vanished, key=lambda each: each.number)
+        public = [each.transaction for each in in_order if each.bundle_id and each.transaction]
+        again = [self.forward(each) for each in public]
+        return vanished, [each for each in again if each is not None]
 
     def airdrop(self, address: Pubkey, lamports: int) -> str:
         """Send lamports from the faucet; gives the signature, raises NotIncluded."""
@@ -163,6 +175,11 @@ class Node:
         self.sync()
         self._ledger.close()
         self.history.close()
+
+    def _tell(self, landed: Iterable[Landed]) -> None:
+        for each in landed:
+            for listener in self.listeners:
+                listener.on_landed(each)
 
     def _close_block(self) -> None:
         closing = self._advance(self.unix_ms)
@@ -271,23 +288,36 @@ class Node:
                 f"LEDGER_OTHER_VERSION: {folder} was begun by a version with another first block; "
                 "use that version, or remove the folder for a new chain"
             )
+        # the same on every chain, also on those that were begun without them: no part of the name
+        genesis = replace(genesis, accounts=(*genesis.accounts, *tip_genesis()))
         return genesis, Chain(Machine(genesis), hashed, rules, unix_time)
 
     def _replay(self, entries: Iterable[dict[str, object]]) -> None:
         apply = {
             "tx": self._replay_tx,
+            "bundle": self._replay_bundle,
             "close": self._replay_close,
             "pass": self._replay_pass,
             "fork": self._replay_fork,
         }
         for entry in entries:
+            if entry["type"] not in apply:
+                raise _newer(self._folder)
             apply[str(entry["type"])](entry)
 
     def _replay_tx(self, entry: dict[str, object]) -> None:
         try:
-            self.chain.land(parse_transaction(b64decode(str(entry["raw"]))), verified=True)
+            self.chain.land(_transaction(entry["raw"]), verified=True)
         except NotIncluded as error:
             raise _diverged(f"a transaction is refused now: {error}") from error
+
+    def _replay_bundle(self, entry: dict[str, object]) -> None:
+        raws = entry["raws"]
+        assert isinstance(raws, list)
+        try:
+            self.chain.land_bundle([_transaction(raw) for raw in raws], verified=True)
+        except NotIncluded as error:
+            raise _diverged(f"a bundle is refused now: {error}") from error
 
     def _replay_close(self, entry: dict[str, object]) -> None:
         self.unix_ms = int(str(entry["t"]))
@@ -336,9 +366,7 @@ def _refuse_other(
 ) -> None:
     wanted = sha256(options.program or program).hexdigest()
     if first["format"] != LEDGER_FORMAT:
-        raise LedgerError(
-            f"LEDGER_NEWER: {folder} was written by another version; use that version"
-        )
+        raise _newer(folder)
     if not first["program"] == wanted == sha256(program).hexdigest():
         raise LedgerError(
             f"LEDGER_OTHER_PROGRAM: {folder} was begun with another market program; "
@@ -349,6 +377,18 @@ def _refuse_other(
             f"LEDGER_OTHER_WALLET: {folder} was begun for wallet {first['wallet']}; "
             "give its key file as --wallet-file, or remove the folder for a new chain"
         )
+
+
+def _text(transaction: SignedTransaction) -> str:
+    return b64encode(transaction.raw).decode()
+
+
+def _transaction(text: object) -> SignedTransaction:
+    return parse_transaction(b64decode(str(text)))
+
+
+def _newer(folder: Path) -> LedgerError:
+    return LedgerError(f"LEDGER_NEWER: {folder} was written by another version; use that version")
 
 
 def _diverged(what: str) -> LedgerError:

@@ -5,7 +5,7 @@ from typing import Literal, TypeGuard
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
-from app.sandbox.chain import Commitment
+from app.sandbox.blocks import Commitment
 from app.sandbox.errors import invalid
 
 _U64_MAX = 2**64 - 1
@@ -59,6 +59,13 @@ class Config:
         """Read an unsigned integer."""
         value = self._values.get(key)
         return None if value is None else _unsigned(value)
+
+    def digits(self, key: str) -> int | None:
+        """Read an unsigned integer, which may be written as a string."""
+        value = self._values.get(key)
+        if isinstance(value, str) and value.isdecimal():
+            return int(value)
+        return self.number(key)
 
     def text(self, key: str) -> str | None:
         """Read a string."""

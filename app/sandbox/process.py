@@ -1,14 +1,12 @@
 """The process around the node: clock, server, hand-over file, and when to end."""
 
 import asyncio
-import errno
 import json
 import os
 import signal
-import socket
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +14,15 @@ import uvicorn
 
 from app.sandbox.chain import ChainRules
 from app.sandbox.clock import run_clock
+from app.sandbox.doors import LOOPBACK, Door, Doors, PortInUse
+from app.sandbox.faults import CONTROLLED
+from app.sandbox.front import Pulse
 from app.sandbox.ledger import LOCK_FILE, LedgerLock
 from app.sandbox.node import Node, NodeOptions
-from app.sandbox.server import SandboxApp
+from app.sandbox.server import EndpointOptions, SandboxApp
 from app.sandbox.wallet import WALLET_FILE, load_wallet
-from app.sandbox.websocket import MESSAGE_BYTES_MAX
 
-LOOPBACK = "127.0.0.1"
-BACKLOG = 2_048
 WATCH_SECONDS = 1.0
-KEEP_ALIVE_SECONDS = 120  # longer than clients keep an idle connection
-GRACE_SECONDS = 1  # for answers under way at the end
 
 
 class StartError(Exception):
@@ -40,6 +36,10 @@ class ProcessOptions:
     ledger: Path
     file: Path | None = None
     port: int = 0
+    jito_port: int = 0
+    quicknode_port: int = 0
+    quicknode_token: str | None = None
+    jito_requests_per_second: float = 1
     slot_ms: int = 400
     automatic: bool = True
     seed: int = 7
@@ -51,28 +51,14 @@ class ProcessOptions:
     idle_exit_seconds: float = 600
 
 
-class QuietServer(uvicorn.Server):
-    """uvicorn without its signal handlers, which would end the process by the signal itself."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def abort(self, client: tuple[str, int]) -> None:
-        """Cut a client's connection without a word."""
-        for connection in list(self.server_state.connections):
-            if getattr(connection, "client", None) == tuple(client):
-                connection.transport.abort()
-
-
 def run_process(options: ProcessOptions) -> None:
     """Run a sandbox to its orderly end; raises LedgerError, StartError or WalletError."""
-    with LedgerLock(options.ledger), _listen(options.port) as listener:
+    with LedgerLock(options.ledger):
         node = Node(options.ledger, _node_options(options))
         try:
             uvicorn_loop = uvicorn.Config("", loop="auto").get_loop_factory()
             with asyncio.Runner(loop_factory=uvicorn_loop) as runner:
-                runner.run(_serve(node, options, listener))
+                runner.run(_serve(node, options))
         finally:
             node.close()
 
@@ -93,75 +79,61 @@ def _node_options(options: ProcessOptions) -> NodeOptions:
     )
 
 
-def _listen(port: int) -> socket.socket:
-    """Bind a loopback port; 0 takes a free one."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((LOOPBACK, port))
-    except OSError as error:
-        listener.close()
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise StartError(
-            f"PORT_IN_USE: port {port} is taken; choose another --port, or 0 for a free one"
-        ) from error
-    listener.listen(BACKLOG)
-    return listener
-
-
-async def _serve(node: Node, options: ProcessOptions, listener: socket.socket) -> None:
+async def _serve(node: Node, options: ProcessOptions) -> None:
     """Serve until a signal, a failure, or nobody wants this sandbox any more."""
-    app = SandboxApp(node, time.time)
-    server = QuietServer(_server_config(app))
-    app.connections = server
+    app = SandboxApp(node, time.time, _endpoint_options(options))
+    doors = _doors(app, options)
+    app.faults.doors = doors
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    # the socket listens already: who comes before the server has started waits in its backlog
-    serving = asyncio.create_task(server.serve([listener]))
+    serving = asyncio.create_task(doors.run())
     others = [
         asyncio.create_task(run_clock(node, options.slot_ms, automatic=options.automatic)),
         asyncio.create_task(_watch(app, options)),
-        asyncio.create_task(_failure(app)),
+        asyncio.create_task(_failure(app.pulse)),
         asyncio.create_task(stop.wait()),
     ]
-    hand_over = HandOver(options, node, listener.getsockname()[1])
+    hand_over = HandOver(options, node, app, doors.ports())
     try:
+        await doors.ready()
         hand_over.write()
         await asyncio.wait({serving, *others}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         hand_over.remove()
         app.faults.clear()
-        server.should_exit = True
+        doors.end()
         for task in others:
             task.cancel()
         results = await asyncio.gather(serving, *others, return_exceptions=True)
     _raise_failures(results)
 
 
-def _server_config(app: SandboxApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        ws="websockets-sansio",
-        ws_max_size=MESSAGE_BYTES_MAX,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        backlog=BACKLOG,
-    )
+def _endpoint_options(options: ProcessOptions) -> EndpointOptions:
+    return EndpointOptions(options.jito_requests_per_second, options.quicknode_token)
 
 
-async def _failure(app: SandboxApp) -> None:
+def _doors(app: SandboxApp, options: ProcessOptions) -> Doors:
+    """Bind the ports of all endpoints; raises StartError."""
+    ports = {"rpc": options.port, "jito": options.jito_port, "quicknode": options.quicknode_port}
+    doors = {}
+    for name, front in app.fronts.items():
+        try:
+            doors[name] = Door(front, ports[name])
+        except PortInUse as error:
+            option = "--port" if name == CONTROLLED else f"--{name}-port"
+            raise StartError(
+                f"PORT_IN_USE: port {ports[name]} is taken; "
+                f"choose another {option}, or 0 for a free one"
+            ) from error
+    return Doors(doors, CONTROLLED)
+
+
+async def _failure(pulse: Pulse) -> None:
     """Raise what makes it impossible to go on."""
-    await app.failed.wait()
-    if app.failure is not None:
-        raise app.failure
+    await pulse.failed.wait()
+    if pulse.failure is not None:
+        raise pulse.failure
 
 
 def _raise_failures(results: Iterable[object]) -> None:
@@ -176,20 +148,28 @@ async def _watch(app: SandboxApp, options: ProcessOptions) -> None:
     while idle_seconds < options.idle_exit_seconds and (options.ledger / LOCK_FILE).exists():
         await asyncio.sleep(WATCH_SECONDS)
         idle_seconds += WATCH_SECONDS
-        if app.requests != seen or app.hub.connections:
-            seen, idle_seconds = app.requests, 0.0
+        if app.pulse.requests != seen or app.hub.connections:
+            seen, idle_seconds = app.pulse.requests, 0.0
 
 
 class HandOver:
     """The file by which others find this process."""
 
-    def __init__(self, options: ProcessOptions, node: Node, port: int) -> None:
+    def __init__(
+        self, options: ProcessOptions, node: Node, app: SandboxApp, ports: Mapping[str, int]
+    ) -> None:
         self._path = options.file
+        app.endpoints = {
+            "jito_url": f"http://{LOOPBACK}:{ports['jito']}",
+            "quicknode_url": f"http://{LOOPBACK}:{ports['quicknode']}",
+            "quicknode_token": app.token,
+        }
         wallet_file = options.wallet_file or options.ledger / WALLET_FILE
         self._document = {
             "pid": os.getpid(),
-            "rpc_url": f"http://{LOOPBACK}:{port}",
-            "ws_url": f"ws://{LOOPBACK}:{port}",
+            "rpc_url": f"http://{LOOPBACK}:{ports['rpc']}",
+            "ws_url": f"ws://{LOOPBACK}:{ports['rpc']}",
+            **app.endpoints,
             "genesis_hash": node.chain.genesis_hash,
             "wallet_file": str(wallet_file.absolute()),
             "ledger": str(options.ledger.absolute()),

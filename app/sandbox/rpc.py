@@ -23,6 +23,7 @@ from app.sandbox.sending import SEND_METHODS
 METHODS: Mapping[str, Method] = MappingProxyType(
     {**CHAIN_METHODS, **ACCOUNT_METHODS, **HISTORY_METHODS, **SEND_METHODS}
 )
+BY_NAME = frozenset({"qn_estimatePriorityFees"})
 
 
 @dataclass(slots=True)
@@ -31,7 +32,12 @@ class Asked:
 
     rpc_method: str
     document: object
-    sent: dict[str, str] = field(default_factory=dict)
+    sent: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def call_id(self) -> object:
+        """Give the id that its answer bears."""
+        return self.document.get("id") if isinstance(self.document, dict) else None
 
 
 def parse_request(body: bytes) -> list[Asked] | Json:
@@ -46,20 +52,33 @@ def parse_request(body: bytes) -> list[Asked] | Json:
     return [Asked(_name(call), call) for call in calls]
 
 
-def answer(node: Node, asked: Asked, view: View = HEALTHY) -> Json:
+def answer(
+    node: Node,
+    asked: Asked,
+    view: View = HEALTHY,
+    methods: Mapping[str, Method] = METHODS,
+    *,
+    bundle_only: bool = False,
+) -> Json:
     """Answer one call."""
     document = asked.document
     if not isinstance(document, dict) or document.get("jsonrpc") != "2.0" or not asked.rpc_method:
         return failure(None, RpcError(INVALID_REQUEST, "Invalid request"))
     call_id = document.get("id")
-    method = METHODS.get(asked.rpc_method)
+    method = methods.get(asked.rpc_method)
     if method is None:
         return failure(call_id, RpcError(METHOD_NOT_FOUND, "Method not found"))
     try:
-        call = Call(node, Params(document.get("params")), view, asked.sent)
+        params = Params(_listed(asked.rpc_method, document.get("params")))
+        call = Call(node, params, view, asked.sent, bundle_only)
         return {"jsonrpc": "2.0", "result": method(call), "id": call_id}
     except RpcError as error:
         return failure(call_id, error)
+
+
+def _listed(rpc_method: str, params: object) -> object:
+    """Give parameters as a list: one method takes them by name."""
+    return [params] if rpc_method in BY_NAME and isinstance(params, dict) else params
 
 
 def failure(call_id: object, error: RpcError) -> Json:

@@ -3,7 +3,6 @@
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
-from hashlib import sha256
 from types import MappingProxyType
 
 from solders.message import Message, MessageV0, from_bytes_versioned
@@ -12,8 +11,8 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from app.sandbox.account_methods import show_account
+from app.sandbox.blocks import Bank, NotIncluded
 from app.sandbox.call import Call, Method, blockhash_json, check_health, in_context
-from app.sandbox.chain import Bank, NotIncluded
 from app.sandbox.errors import INTERNAL_ERROR, PREFLIGHT_FAILED, RpcError, error_text, invalid
 from app.sandbox.machine import Simulation
 from app.sandbox.params import Config, as_pubkey
@@ -22,6 +21,7 @@ from app.sandbox.transactions import (
     InvalidTransaction,
     SignedTransaction,
     decode_transaction,
+    other_signature,
 )
 
 ENCODINGS = ("base58", "base64")
@@ -30,8 +30,8 @@ ENCODINGS = ("base58", "base64")
 def send_transaction(call: Call) -> object:
     """Check a transaction, hand it to the leader and give its signature."""
     config = call.params.config(1)
-    transaction = _transaction(call, config)
-    call.sent.update(sha256=transaction.digest, signature=transaction.signature)
+    transaction = read_transaction(call)
+    call.sent.update(transaction.names())
     skip_preflight = config.flag("skipPreflight")
     commitment = config.commitment(key="preflightCommitment")
     bank = call.bank_at("processed" if skip_preflight else commitment, config)
@@ -39,7 +39,7 @@ def send_transaction(call: Call) -> object:
         _preflight(call, transaction, bank)
     _forward(call, transaction)
     if call.view.mangles_signatures:
-        return str(Signature(sha256(transaction.raw).digest() * 2))
+        return other_signature(transaction)
     return transaction.signature
 
 
@@ -99,7 +99,7 @@ def simulate_transaction(call: Call) -> object:
     verify, replaced = config.flag("sigVerify"), config.flag("replaceRecentBlockhash")
     if verify and replaced:
         raise invalid("sigVerify may not be used with replaceRecentBlockhash")
-    transaction = _transaction(call, config)
+    transaction = read_transaction(call)
     bank = call.bank(config)
     refused = None
     if verify and not transaction.verifies():
@@ -170,9 +170,10 @@ def request_airdrop(call: Call) -> object:
         raise RpcError(INTERNAL_ERROR, f"airdrop failed: {error_text(error.error)}") from error
 
 
-def _transaction(call: Call, config: Config) -> SignedTransaction:
+def read_transaction(call: Call) -> SignedTransaction:
+    """Decode the transaction that a call comes with; raises RpcError."""
     text = call.params.text(0)
-    encoding = config.choice("encoding", "base58", ENCODINGS)
+    encoding = call.params.config(1).choice("encoding", "base58", ENCODINGS)
     try:
         return decode_transaction(text, encoding)
     except InvalidTransaction as error:

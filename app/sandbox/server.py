@@ -1,56 +1,72 @@
-"""The sandbox on HTTP: paths to handlers, JSON-RPC at `/`, control under `/sandbox/`.
+"""The sandbox on HTTP: a Solana node with control under `/sandbox/`, a block engine, and QuickNode.
 
-An endpoint of another kind is one more entry in the routes.
+The three answer on ports of their own; one chain, one journal and one script of faults serve all.
 """
 
-import asyncio
 import json
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
 from urllib.parse import parse_qs
 
-from app.sandbox.faults import BadRule, Faults, Rule
-from app.sandbox.http import (
-    BodyTooLarge,
-    Dropped,
-    Handler,
-    Receive,
-    Request,
-    Response,
-    Scope,
-    Send,
-    json_response,
-    read_request,
-    send_response,
-)
+from app.sandbox.block_engine import BlockEngine
+from app.sandbox.bundles import Bundles
+from app.sandbox.call import View
+from app.sandbox.exchange import Exchange, TooManyCalls, retry_after
+from app.sandbox.faults import Faults
+from app.sandbox.front import Front, Pulse
+from app.sandbox.http import JSON_TYPE, TEXT_TYPE, Handler, Request, Response, json_response
 from app.sandbox.journal import Journal
-from app.sandbox.ledger import LedgerBroken
+from app.sandbox.limit import RateLimit
 from app.sandbox.node import Node
+from app.sandbox.quicknode import QuickNode, quicknode_token
 from app.sandbox.render import Json
-from app.sandbox.rpc import Asked, answer, parse_request
+from app.sandbox.rpc import answer, parse_request
+from app.sandbox.rules import BadRule, Rule
 from app.sandbox.websocket import Hub
 
 STEP_SLOTS_MAX = 10_000
 
 
-class Connections(Protocol):
-    """Can end the connection a request came in on."""
+@dataclass(frozen=True, slots=True)
+class EndpointOptions:
+    """How the endpoints behave. Rates are for each client address and region; 0 is no limit."""
 
-    def abort(self, client: tuple[str, int]) -> None: ...
+    jito_requests_per_second: float = 1
+    quicknode_token: str | None = None
+
+
+DEFAULTS = EndpointOptions()
 
 
 class SandboxApp:
-    """The ASGI application. `now` is the wall clock in seconds."""
+    """The three endpoints of one chain.
 
-    def __init__(self, node: Node, now: Callable[[], float]) -> None:
+    `now` is the wall clock in seconds, `timer` a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        now: Callable[[], float],
+        options: EndpointOptions = DEFAULTS,
+        timer: Callable[[], float] = monotonic,
+    ) -> None:
         self.node = node
         self.journal = Journal(now)
         self.faults = Faults(node)
         self.hub = Hub(node, self.faults, self.journal)
-        self.requests = 0
-        self.failed = asyncio.Event()
-        self.failure: LedgerBroken | None = None
-        self.connections: Connections | None = None
+        self.pulse = Pulse()
+        self.token = options.quicknode_token or quicknode_token(node.chain.genesis_hash)
+        self.endpoints: Json = {}  # where they can be found: known once there are ports
+        bundles = Bundles(node)
+        limit = RateLimit(options.jito_requests_per_second, timer)
+        engine = BlockEngine(node, bundles, self._exchange, limit, now)
+        quicknode = QuickNode(node, bundles, self._exchange, self.token, now)
+        self._calls = self._exchange("rpc", too_many)
+        self.rpc = Front(self.pulse, self._respond, self.hub.serve)
+        self.jito = Front(self.pulse, engine.respond)
+        self.quicknode = Front(self.pulse, quicknode.respond)
         self.routes: dict[tuple[str, str], Handler] = {
             ("POST", "/"): self._rpc,
             ("GET", "/health"): self._health,
@@ -63,29 +79,13 @@ class SandboxApp:
             ("DELETE", "/sandbox/faults"): self._clear_faults,
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await self.hub.serve(scope, receive, send)
-        elif scope["type"] == "http":
-            self.requests += 1
-            await self._serve(scope, receive, send)
+    @property
+    def fronts(self) -> dict[str, Front]:
+        """Give the endpoints by name."""
+        return {"rpc": self.rpc, "jito": self.jito, "quicknode": self.quicknode}
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            request = await read_request(scope, receive)
-            response = await self._respond(request)
-        except BodyTooLarge:
-            response = Response(413, b"body too large", ())
-        except (Dropped, LedgerBroken) as error:
-            if isinstance(error, LedgerBroken):
-                self.failure = error
-                self.failed.set()
-            if self.connections is None:
-                raise
-            self.connections.abort(scope["client"])
-            await _gone(receive)
-            return
-        await send_response(send, response)
+    def _exchange(self, endpoint: str, refusal: TooManyCalls) -> Exchange:
+        return Exchange(endpoint, self.journal, self.faults, refusal)
 
     async def _respond(self, request: Request) -> Response:
         handler = self.routes.get((request.method, request.path))
@@ -97,32 +97,21 @@ class SandboxApp:
     async def _rpc(self, request: Request) -> Response:
         asked = parse_request(request.body)
         if isinstance(asked, dict):
-            self.journal.note(request.port, request.path, "")
+            self.journal.note("rpc", request.port, request.path, "").http = 200
             return json_response(asked)
-        hits = [self._strike(request, each) for each in asked]
-        rules = [rule for each in hits for rule in each]
-        instead = await self.faults.before(rules)
-        if instead is not None:
-            return instead
-        views = [self.faults.view(each) for each in hits]
-        answers = [answer(self.node, *pair) for pair in zip(asked, views, strict=True)]
         single = request.body.lstrip()[:1] != b"["
-        response = json_response(answers[0] if single else answers)
-        return await self.faults.after(rules, response)
 
-    def _strike(self, request: Request, asked: Asked) -> list[Rule]:
-        """Note a call in the journal and find the trouble it runs into."""
-        entry = self.journal.note(request.port, request.path, asked.rpc_method)
-        entry.sent = asked.sent
-        hits = self.faults.strike(asked.rpc_method, request.path)
-        entry.faults += [rule.kind for rule in hits]
-        return hits
+        def work(views: Sequence[View]) -> Response:
+            answers = [answer(self.node, *pair) for pair in zip(asked, views, strict=True)]
+            return json_response(answers[0] if single else answers)
+
+        return await self._calls.run(request, asked, work)
 
     async def _health(self, request: Request) -> Response:
-        return Response(200, b"ok", ((b"content-type", b"text/plain"),))
+        return Response(200, b"ok", (TEXT_TYPE,))
 
     async def _info(self, request: Request) -> Response:
-        return json_response(node_info(self.node))
+        return json_response({**node_info(self.node), "endpoints": self.endpoints})
 
     async def _journal(self, request: Request) -> Response:
         after = parse_qs(request.query).get("after", ["0"])[0]
@@ -144,23 +133,25 @@ class SandboxApp:
 
     async def _add_faults(self, request: Request) -> Response:
         try:
-            added = self.faults.add(_document(request))
+            added = await self.faults.add(_document(request))
         except BadRule as error:
             return json_response({"error": str(error)}, 400)
         return json_response({"faults": added})
 
     async def _show_faults(self, request: Request) -> Response:
-        return json_response({"faults": self.faults.documents()})
+        shut = self.faults.doors.shut_names()
+        return json_response({"faults": self.faults.documents(), "down": shut})
 
     async def _clear_faults(self, request: Request) -> Response:
         self.faults.clear()
+        await self.faults.doors.open_all()
         return json_response({"faults": []})
 
 
-async def _gone(receive: Receive) -> None:
-    """Wait for a cut connection to be gone: the server would answer for us before."""
-    while (await receive())["type"] != "http.disconnect":
-        continue
+def too_many(rule: Rule, _call_id: object) -> Response:
+    """Say as a public node does that it is asked too often."""
+    body = b'{"jsonrpc":"2.0","error":{"code":429,"message":"Too many requests"},"id":null}'
+    return Response(429, body, (JSON_TYPE, *retry_after(rule)))
 
 
 def node_info(node: Node) -> Json:

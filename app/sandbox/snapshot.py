@@ -13,12 +13,12 @@ from pathlib import Path
 from solders.account import Account
 from solders.pubkey import Pubkey
 
-from app.sandbox.chain import Aftermath, Block, Settled
+from app.sandbox.blocks import Aftermath, Block, Settled
 from app.sandbox.ledger import Position, decode_line, encode_line
 from app.sandbox.render import Json
 
 SNAPSHOT_FILE = "snapshot.json"
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

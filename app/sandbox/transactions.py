@@ -2,11 +2,13 @@
 
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
+from solders.signature import Signature
 from solders.transaction import SanitizeError, VersionedTransaction
 
 from app.sandbox.base58 import decode_base58
@@ -46,6 +48,14 @@ class SignedTransaction:
     def digest(self) -> str:
         """The SHA-256 of the bytes, in hex."""
         return sha256(self.raw).hexdigest()
+
+    def names(self) -> dict[str, object]:
+        """Say how a journal names it."""
+        return {
+            "sha256": self.digest,
+            "signature": self.signature,
+            "signatures": [self.signature],
+        }
 
     @property
     def is_versioned(self) -> bool:
@@ -114,6 +124,24 @@ def parse_transaction(raw: bytes) -> SignedTransaction:
         ) from error
     signature, blockhash = str(parsed.signatures[0]), str(message.recent_blockhash)
     return SignedTransaction(bytes(parsed), parsed, message, signature, blockhash)
+
+
+def bundle_id_of(signatures: Sequence[str]) -> str:
+    """Name a bundle as Jito does: hex SHA-256 of its base58 signatures, joined by commas.
+
+    Source: `derive_bundle_id` of jito-solana's `bundle` crate.
+    """
+    return sha256(",".join(signatures).encode()).hexdigest()
+
+
+def other_signature(transaction: SignedTransaction) -> str:
+    """Make a well-formed signature of something else."""
+    return str(Signature(sha256(transaction.raw).digest() * 2))
+
+
+def other_bundle_id(bundle_id: str) -> str:
+    """Make a well-formed bundle id of something else."""
+    return sha256(bundle_id.encode()).hexdigest()
 
 
 def memo_of(message: Message | MessageV0) -> str | None:

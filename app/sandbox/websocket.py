@@ -5,17 +5,19 @@ import json
 from dataclasses import dataclass
 from itertools import count
 
+from app.sandbox.blocks import Closing, Commitment, Landed
 from app.sandbox.call import Call, in_context
-from app.sandbox.chain import Closing, Commitment, Landed
 from app.sandbox.errors import INVALID_REQUEST, METHOD_NOT_FOUND, RpcError, invalid
 from app.sandbox.faults import SILENT, Faults
-from app.sandbox.http import Dropped, Receive, Scope, Send, server_port
+from app.sandbox.http import Dropped, Receive, Response, Scope, Send, server_port
 from app.sandbox.journal import Journal
 from app.sandbox.node import Node
 from app.sandbox.params import Params, as_signature
 from app.sandbox.render import Json
 from app.sandbox.rpc import failure
+from app.sandbox.rules import Rule
 
+ENDPOINT = "rpc"  # the one that has a websocket
 OUTBOX_MAX = 4_096  # a client that reads no faster is closed
 MESSAGE_BYTES_MAX = 64 * 1_024
 CLOSE_CODE = 1001  # going away
@@ -122,10 +124,10 @@ class Hub:
             connection.push(failure(None, RpcError(INVALID_REQUEST, "Invalid request")))
             return
         name = str(document.get("method"))
-        hits = self._faults.strike(name, connection.path)
-        entry = self._journal.note(connection.port, connection.path, name)
+        hits = self._faults.strike(ENDPOINT, name, connection.path)
+        entry = self._journal.note(ENDPOINT, connection.port, connection.path, name)
         entry.faults += [rule.kind for rule in hits]
-        if await self._faults.before(hits) is not None:
+        if await self._faults.before(hits, _no_answer) is not None:
             raise Dropped
         silent = any(rule.kind == SILENT for rule in hits)
         connection.push(self._answer(connection, document, silent=silent))
@@ -209,6 +211,10 @@ class Hub:
 
     def _reached(self, landed: Landed, commitment: Commitment) -> bool:
         return Call(self._node, Params([])).horizon().sees(landed, commitment)
+
+
+def _no_answer(_rule: Rule) -> Response:
+    raise Dropped  # a status has no place in a message
 
 
 def _push(subscription: Subscription, method: str, result: Json) -> None:

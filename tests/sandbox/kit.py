@@ -120,7 +120,7 @@ class Client:
         self.node = node
         self.app = SandboxApp(node, lambda: float(UNIX_TIME))
         self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.app), base_url="http://127.0.0.1:8899"
+            transport=httpx.ASGITransport(self.app.rpc), base_url="http://127.0.0.1:8899"
         )
 
     async def ask(self, method: str, *params: object) -> Json:

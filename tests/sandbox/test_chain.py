@@ -6,14 +6,8 @@ from pathlib import Path
 import pytest
 from solders.keypair import Keypair
 
-from app.sandbox.chain import (
-    BLOCKS_KEPT,
-    HASH_LIFE_BLOCKS,
-    CannotUndo,
-    Chain,
-    ChainRules,
-    NotIncluded,
-)
+from app.sandbox.blocks import CannotUndo, NotIncluded
+from app.sandbox.chain import BLOCKS_KEPT, HASH_LIFE_BLOCKS, Chain, ChainRules
 from app.sandbox.layouts import token_amount
 from app.sandbox.node import Node
 from tests.sandbox.kit import STRANGER, UNIX_TIME, WALLET, Desk, make_node, pay

@@ -341,8 +341,8 @@ async def test_a_ledger_that_cannot_be_written_ends_the_sandbox(tmp_path: Path) 
     node.close()  # from here on the file takes nothing
     with pytest.raises(LedgerBroken):
         await client.send(payment.parsed)
-    assert client.app.failed.is_set()
-    assert isinstance(client.app.failure, LedgerBroken)
+    assert client.app.pulse.failed.is_set()
+    assert isinstance(client.app.pulse.failure, LedgerBroken)
     await client.http.aclose()
 
 
@@ -358,8 +358,8 @@ async def test_a_client_that_leaves_early_is_no_error(client: Client) -> None:
 
     scope = {"type": "http", "method": "POST", "path": "/", "client": ("127.0.0.1", 1)}
     cutter = Cutter()
-    client.app.connections = cutter
-    await client.app(scope, receive, send)
+    client.app.rpc.connections = cutter
+    await client.app.rpc(scope, receive, send)
     assert sent == []
     assert cutter.cut == [("127.0.0.1", 1)]
 

@@ -67,7 +67,7 @@ async def connected(client: Client) -> AsyncIterator[Socket]:
     """Open a connection, and close it at the end."""
     socket = Socket()
     socket.put({"type": "websocket.connect"})
-    serving = asyncio.create_task(client.app(dict(SCOPE), socket.receive, socket.send))
+    serving = asyncio.create_task(client.app.rpc(dict(SCOPE), socket.receive, socket.send))
     assert (await socket.event())["type"] == "websocket.accept"
     yield socket
     socket.put({"type": "websocket.disconnect"})
