@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.executors.gate import FAILURES_MAX, Gate, Ticket, Verdict
+from app.executors.gate import FAILURES_MAX, PROBE_SECONDS, Gate, Ticket, Verdict
 
 FAIL, OK, NEUTRAL = Verdict.FAIL, Verdict.OK, Verdict.NEUTRAL
 
@@ -108,6 +108,48 @@ def test_late_results_of_pushes_from_before_are_ignored(verdict: Verdict) -> Non
     assert gate.state == "half-open"
     assert gate.admit() is None
     gate.record(probe, OK)
+    assert gate.state == "closed"
+
+
+def test_it_says_how_long_it_makes_wait() -> None:
+    """Nothing while it admits; while its probe is under way, until that may be over."""
+    gate = Gate("rpc", reset_seconds=60)
+    assert gate.wait_seconds() == 0
+    push(gate, *[FAIL] * FAILURES_MAX)
+    assert 59 < gate.wait_seconds() <= 60
+    gate = opened(reset_seconds=0)
+    assert gate.wait_seconds() == 0
+    admitted(gate)
+    assert gate.wait_seconds() == PROBE_SECONDS
+
+
+def test_an_operator_closes_it() -> None:
+    """From open and from half-open; failures from before count no more."""
+    told: list[str] = []
+    gate = Gate("rpc", reset_seconds=60, on_change=told.append)
+    push(gate, *[FAIL] * FAILURES_MAX)
+    gate.reset()
+    assert (gate.state, told) == ("closed", ["open", "closed"])
+    push(gate, *[FAIL] * 4)
+    gate.reset()
+    push(gate, *[FAIL] * 4)
+    assert (gate.state, told) == ("closed", ["open", "closed"])
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_a_probe_from_before_a_reset_decides_nothing(verdict: Verdict) -> None:
+    """Nor does it end the probe of the next time that the breaker is open."""
+    gate = opened(reset_seconds=0)
+    old = admitted(gate)
+    gate.reset()
+    push(gate, *[FAIL] * 4)
+    gate.record(old, verdict)
+    assert gate.state == "closed"
+    push(gate, FAIL)
+    new = admitted(gate)
+    gate.record(old, verdict)
+    assert (gate.state, gate.admit()) == ("half-open", None)
+    gate.record(new, OK)
     assert gate.state == "closed"
 
 

@@ -1,19 +1,22 @@
 """The registry of methods: built in or installed, each name once, trouble told at the start."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from app.domain.errors import StartupError
 from app.executors.gate import Gate
+from app.executors.limiter import Limiter
+from app.executors.method import Method
 from app.executors.registry import (
     ENTRY_POINT_GROUP,
     ExecutorRegistry,
+    Factory,
     MethodContext,
     build_registry,
 )
-from app.executors.rpc import RpcExecutor
+from app.executors.rpc import rpc
 from app.solana.json_rpc import JsonRpcClient
 from tests.solana.server import Observer
 
@@ -38,7 +41,26 @@ def connect(url: str, headers: Mapping[str, str]) -> JsonRpcClient:
 
 def context(name: str, **options: object) -> MethodContext:
     """Make what a method is made of."""
-    return MethodContext(name, options, Gate(name), (), connect)
+    node = connect("http://127.0.0.1:1", {})
+    return MethodContext(
+        name=name,
+        options=options,
+        gate=Gate(name),
+        rpc_clients=[node],
+        connect=connect,
+        limiter=lambda _key, per_second: Limiter(per_second),
+        background=lambda _name, _work: None,
+    )
+
+
+BUILT_IN: dict[str, Factory] = {"rpc": lambda made_of: rpc(made_of.rpc_clients, made_of.gate)}
+
+
+def build(
+    names: Sequence[str], make_context: Callable[[str], MethodContext] = context
+) -> ExecutorRegistry:
+    """Build a registry of the one built-in method and what is installed."""
+    return build_registry(names, BUILT_IN, make_context)
 
 
 def install(
@@ -56,15 +78,15 @@ def install(
 def refused(*names: str) -> StartupError:
     """Build what must be refused."""
     with pytest.raises(StartupError) as caught:
-        build_registry(names, context)
+        build(names)
     return caught.value
 
 
 def test_a_built_in_method_is_made_by_name() -> None:
     """With its gate; the registry gives it in order and by name."""
-    registry = build_registry(["rpc"], context)
+    registry = build(["rpc"])
     (executor,) = registry
-    assert isinstance(executor, RpcExecutor)
+    assert isinstance(executor, Method)
     assert registry.mapping() == {"rpc": executor}
 
 
@@ -73,7 +95,7 @@ def test_an_installed_method_is_made_by_name(
 ) -> None:
     """One file and one entry point make a method; the order is the configured one."""
     install(tmp_path, monkeypatch, "sender = sender_of_another:Sender")
-    registry = build_registry(["sender", "rpc"], context)
+    registry = build(["sender", "rpc"])
     assert list(registry.mapping()) == ["sender", "rpc"]
 
 
@@ -105,7 +127,7 @@ def test_a_name_claimed_twice_is_refused(
 def test_a_method_named_twice_is_refused() -> None:
     """The configured list has each once."""
     assert refused("rpc", "rpc").code == "METHOD_DUPLICATE"
-    one = RpcExecutor((), Gate("rpc"))
+    (one,) = build(["rpc"])
     with pytest.raises(StartupError):
         ExecutorRegistry([one, one])
 
@@ -116,7 +138,7 @@ def test_a_plug_in_that_cannot_be_loaded_is_refused_when_it_is_used(
 ) -> None:
     """One that nobody uses keeps nobody from starting."""
     install(tmp_path, monkeypatch, f"sender = {point}")
-    build_registry(["rpc"], context)
+    build(["rpc"])
     assert refused("sender").code == "METHOD_BROKEN"
 
 
@@ -126,4 +148,4 @@ def test_a_method_that_calls_itself_otherwise_is_refused(
     """Signals name methods as they are configured."""
     install(tmp_path, monkeypatch, "sender = sender_of_another:Sender")
     with pytest.raises(StartupError, match="METHOD_BROKEN"):
-        build_registry(["sender"], lambda name: context(name, called="other"))
+        build(["sender"], lambda name: context(name, called="other"))

@@ -1,0 +1,114 @@
+"""The pace of a credential: so many a second, rests that grow with refusals, first pushes first."""
+
+import asyncio
+import math
+
+import pytest
+
+from app.executors.limiter import (
+    BACK_OFF_SECONDS,
+    BACK_OFF_SECONDS_MAX,
+    Limiter,
+    loop_time,
+)
+from tests.executors.kit import Clock
+
+pytestmark = pytest.mark.anyio
+
+
+def test_so_many_a_second_are_admitted_and_no_more() -> None:
+    """One place each interval, however many ask; what was not used is not saved up."""
+    clock = Clock()
+    limiter = Limiter(4, monotonic=clock)
+    assert [limiter.take() for _ in range(3)] == [True, False, False]
+    assert limiter.wait_seconds() == 0.25
+    clock.now += 0.25
+    assert [limiter.take() for _ in range(2)] == [True, False]
+    clock.now += 60
+    assert [limiter.take() for _ in range(2)] == [True, False]
+
+
+def test_without_a_pace_everything_is_admitted() -> None:
+    """Only a provider's refusal makes it wait."""
+    limiter = Limiter(monotonic=Clock())
+    assert all(limiter.take() for _ in range(1_000))
+    assert limiter.wait_seconds(again=True) == 0
+
+
+def test_a_repetition_leaves_the_next_place_to_others() -> None:
+    """It waits for a place more than a first push does."""
+    clock = Clock()
+    limiter = Limiter(1, monotonic=clock)
+    limiter.take()
+    assert (limiter.wait_seconds(), limiter.wait_seconds(again=True)) == (1.0, 2.0)
+    clock.now += 1
+    assert (limiter.wait_seconds(), limiter.wait_seconds(again=True)) == (0.0, 1.0)
+    clock.now += 1
+    assert limiter.wait_seconds(again=True) == 0
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.606, BACK_OFF_SECONDS_MAX])
+def test_a_hint_when_to_come_back_is_honoured(seconds: float) -> None:
+    """To the fraction, and nothing is admitted before."""
+    clock, told = Clock(), list[float]()
+    limiter = Limiter(monotonic=clock, on_back_off=told.append)
+    limiter.refused(seconds)
+    assert limiter.wait_seconds() == pytest.approx(seconds)
+    assert limiter.take() is (seconds == 0)
+    clock.now += seconds
+    assert limiter.take()
+    assert told == [seconds]
+
+
+def test_without_a_hint_rests_double_up_to_a_bound() -> None:
+    """Whoever hammers on is told off for longer."""
+    clock, told = Clock(), list[float]()
+    limiter = Limiter(1, monotonic=clock, on_back_off=told.append)
+    for _ in range(20):
+        clock.now += BACK_OFF_SECONDS_MAX
+        assert limiter.take()
+        limiter.refused(None)
+        assert limiter.wait_seconds() == told[-1]
+    assert told[:5] == [5, 10, 20, 40, 80]
+    assert set(told[5:]) == {120}
+
+
+def test_an_answer_begins_anew_with_short_rests() -> None:
+    """But the rest that was told goes on."""
+    clock, told = Clock(), list[float]()
+    limiter = Limiter(monotonic=clock, on_back_off=told.append)
+    limiter.refused(None)
+    limiter.refused(None)
+    limiter.served()
+    assert limiter.wait_seconds() == 10
+    limiter.refused(None)
+    assert told == [5, 10, 5]
+    assert limiter.wait_seconds() == 10  # the shorter rest ends within the longer one
+
+
+@pytest.mark.parametrize("hint", [86_400.0, math.inf])
+def test_a_mad_hint_does_not_switch_a_method_off(hint: float) -> None:
+    """It comes back after the longest rest."""
+    limiter = Limiter(monotonic=Clock())
+    limiter.refused(hint)
+    assert limiter.wait_seconds() == BACK_OFF_SECONDS_MAX
+
+
+def test_an_operator_ends_every_rest() -> None:
+    """And the next one is short again; the pace stays."""
+    clock, told = Clock(), list[float]()
+    limiter = Limiter(1, monotonic=clock, on_back_off=told.append)
+    limiter.take()
+    limiter.refused(None)
+    limiter.refused(None)
+    limiter.reset()
+    assert limiter.wait_seconds() == 1
+    limiter.refused(None)
+    assert told == [BACK_OFF_SECONDS, 2 * BACK_OFF_SECONDS, BACK_OFF_SECONDS]
+
+
+async def test_it_goes_by_the_loops_time() -> None:
+    """As deadlines do."""
+    before = asyncio.get_running_loop().time()
+    assert before <= loop_time() <= asyncio.get_running_loop().time()
+    assert Limiter(1).take()
