@@ -108,6 +108,9 @@ class _Reader:
             raise self._invalid("tip.accounts", "one stands twice")
         if not tip.accounts and max(tip.min_lamports, tip.lamports) > 0:
             raise self._invalid("tip.accounts", "a tip is wanted and nobody named to be paid")
+        for number, rule in enumerate(options.error_rules):
+            if rule.http is None and rule.code is None and rule.message is None:
+                raise self._invalid(f"error_rules.{number}", "it would fit anything")
         self._check_template(options)
 
     def _check_template(self, options: SenderOptions) -> None:
