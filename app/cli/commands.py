@@ -24,12 +24,17 @@ cli = typer.Typer(
 )
 orders_cli = typer.Typer(help="Look at the orders of the running service, or cancel them.")
 cli.add_typer(orders_cli, name="orders", no_args_is_help=False)
+methods_cli = typer.Typer(
+    help="Look at the submission methods of the running service, or switch them."
+)
+cli.add_typer(methods_cli, name="methods", no_args_is_help=False)
 
 Url = Annotated[
     str | None, typer.Option(help="Where the service is; by default as in the settings.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the service's JSON instead.")]
 OrderId = Annotated[str, typer.Argument(metavar="ORDER_ID", show_default=False)]
+MethodName = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 Keep = Annotated[Path | None, typer.Option(help="Run in this empty folder and leave it there.")]
 
 
@@ -176,3 +181,35 @@ def cancel_orders(
     if order_id is None:
         return cancel_many(url, filters, as_json=as_json)
     return cancel_order(url, order_id, as_json=as_json)
+
+
+@methods_cli.callback(invoke_without_command=True)
+def _methods(context: typer.Context, as_json: AsJson = False, url: Url = None) -> None:
+    if context.invoked_subcommand is None:
+        from app.cli.methods import list_methods
+
+        list_methods(url, as_json=as_json)
+
+
+@methods_cli.command("reset")
+def reset_method(name: MethodName, as_json: AsJson = False, url: Url = None) -> int:
+    """Close a method's breaker and forget its back-offs."""
+    from app.cli.methods import switch_method
+
+    return switch_method(url, name, "reset", as_json=as_json)
+
+
+@methods_cli.command("disable")
+def disable_method(name: MethodName, as_json: AsJson = False, url: Url = None) -> int:
+    """Push nothing through a method until it is enabled again."""
+    from app.cli.methods import switch_method
+
+    return switch_method(url, name, "disable", as_json=as_json)
+
+
+@methods_cli.command("enable")
+def enable_method(name: MethodName, as_json: AsJson = False, url: Url = None) -> int:
+    """Take a method into use again."""
+    from app.cli.methods import switch_method
+
+    return switch_method(url, name, "enable", as_json=as_json)

@@ -44,32 +44,35 @@ def _configured_url() -> str:
 def list_orders(url: str | None, query: Mapping[str, object], *, as_json: bool) -> int:
     """Print a page of orders, newest first."""
     page = connect(url).document("GET", "/orders", query=query)
-    _print(page, _orders_table, as_json=as_json)
+    print_document(page, _orders_table, as_json=as_json)
     return 0
 
 
 def show_order(url: str | None, order_id: str, *, as_json: bool) -> int:
     """Print one order."""
     document = connect(url).document("GET", f"/orders/{order_id}")
-    _print(document, _order_tables, as_json=as_json)
+    print_document(document, _order_tables, as_json=as_json)
     return 0
 
 
 def cancel_order(url: str | None, order_id: str, *, as_json: bool) -> int:
     """Cancel one order and print what became of it."""
     document = connect(url).document("POST", f"/orders/{order_id}/cancel")
-    _print(document, _cancel_lines, as_json=as_json)
+    print_document(document, _cancel_lines, as_json=as_json)
     return 0
 
 
 def cancel_many(url: str | None, query: Mapping[str, object], *, as_json: bool) -> int:
     """Cancel every open order that the query names and print how many."""
     document = connect(url).document("POST", "/orders/cancel", query=query)
-    _print(document, _cancel_many_lines, as_json=as_json)
+    print_document(document, _cancel_many_lines, as_json=as_json)
     return 0
 
 
-def _print(document: Json, view: Callable[[Json], Iterable[object]], *, as_json: bool) -> None:
+def print_document(
+    document: Json, view: Callable[[Json], Iterable[object]], *, as_json: bool
+) -> None:
+    """Print the service's document as it is, or the parts that a view makes of it."""
     out = console()
     if as_json:
         out.out(json.dumps(document, indent=2), highlight=False)
