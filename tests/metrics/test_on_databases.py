@@ -11,6 +11,7 @@ import pytest
 from app.database.metrics import MetricsDatabase, open_metrics_database
 from app.database.migrate import migrate
 from app.database.orders import SqlStore, open_store
+from app.domain.events import EventKind
 from app.metrics.execution_metrics import ExecutionMetrics
 from app.metrics.ports import EventSource
 from tests.database import steps
@@ -97,6 +98,22 @@ async def test_rejected_and_canceled_orders_are_rows_too(
     await follow(store, metrics).catch_up()
     found = {r["order_id"]: r["status"] for r in await metrics.executions(since_us=0, limit=10)}
     assert found == {"gone": "canceled", "late": "rejected"}
+
+
+async def test_events_of_the_system_are_read_over(
+    store: SqlStore, metrics: MetricsDatabase
+) -> None:
+    """They are no order's: the position moves past them, and no row is made of them."""
+    await store.note(EventKind.METHOD_BREAKER, {"method": "rpc", "to": "open"}, steps.SOON)
+    await steps.accept(store, "gone")
+    await store.switch_method("rpc", disabled=True, at_us=steps.SOON)
+    await store.cancel("default", "gone", steps.SOON)
+    await store.reset_method("rpc", steps.SOON)
+    end = await seal(store)
+    projector = follow(store, metrics)
+    await projector.catch_up()
+    assert projector.seen_position == end == 5
+    assert [r["order_id"] for r in await metrics.executions(since_us=0, limit=10)] == ["gone"]
 
 
 async def test_only_asked_for_and_sealed_lives_are_read(store: SqlStore) -> None:
