@@ -148,12 +148,11 @@ def _contended(swap: Instruction, user: UserAccounts) -> tuple[str, ...]:
 
 
 def _value(work: Work, quote: Quote) -> int | None:
-    """Give the quoted amount of SOL; without SOL the quote token's or the base token's worth in it."""
-    paid, received = tokens_of(work.market, quote.intent)
-    amounts = {paid.mint: quote.amount_in, received.mint: quote.amount_out}
-    sides = sorted((work.market.quote, work.market.base), key=lambda each: not each.is_sol)
-    worths = (work.board.worth(token, amounts[token.mint]) for token in sides)
-    return next((each for each in worths if each is not None), None)
+    """Give the quoted amount of SOL; in a market without SOL, the quote token's worth in it."""
+    market = work.market
+    token = market.base if market.base.is_sol else market.quote
+    pays = token == tokens_of(market, quote.intent)[0]
+    return work.board.worth(token, quote.amount_in if pays else quote.amount_out)
 
 
 class _Sides:

@@ -4,7 +4,6 @@ It reads the compiled bytes again and shares no step with the builder, so that a
 tampered-with builder cannot spend more than the order allows.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from solders.compute_budget import ID as COMPUTE_BUDGET
@@ -15,7 +14,13 @@ from solders.pubkey import Pubkey
 from app.domain.errors import ReasonCode, RefusedError
 from app.transactions import fees
 from app.transactions.builder import Construction
-from app.transactions.tokens import ATA_PROGRAM, MEMO_PROGRAM, SYSTEM_PROGRAM, TOKEN_PROGRAM
+from app.transactions.tokens import (
+    ATA_PROGRAM,
+    MEMO_PROGRAM,
+    SYSTEM_PROGRAM,
+    TOKEN_ACCOUNT_BYTES,
+    TOKEN_PROGRAM,
+)
 
 CREATE_WITH_SEED: Final = 3
 TRANSFER: Final = 2
@@ -24,7 +29,6 @@ _TAG_BYTES = 4
 _U64_BYTES = 8
 _CLOSE_ACCOUNT = 9
 _INITIALIZE_ACCOUNT_3 = 18
-_OTHER_LAMPORTS = "it moves other lamports than planned"
 
 
 def decompile(message: MessageV0) -> list[Instruction]:
@@ -58,7 +62,7 @@ def check_message(
     _require(price <= fees.UNIT_PRICE_MAX, "it bids more than is ever bid")
     _require(list(map(_essence, body)) == list(map(_essence, construction.body)), "it was changed")
     _check_swap(body, construction)
-    _check_funding(body, construction)
+    _check_opened(body, construction)
     _check_tips(body, construction)
     _check_created(body, construction)
     _check_programs(body, construction)
@@ -94,14 +98,28 @@ def _check_swap(body: list[Instruction], construction: Construction) -> None:
     )
 
 
-def _check_funding(body: list[Instruction], construction: Construction) -> None:
-    """Lamports leave with a new account only into the swap's own temporary one, as many as planned."""
-    created = [_created(each) for each in _of_system(body, CREATE_WITH_SEED)]
-    _require(sum(each.lamports for each in created) == construction.funding, _OTHER_LAMPORTS)
-    ours = (construction.user.source, construction.user.destination)
-    for each in created:
-        _require(each.address in ours, "it funds an account that is not the swap's")
-        _require(each.owner == TOKEN_PROGRAM, "it funds an account of another program")
+def _check_opened(body: list[Instruction], construction: Construction) -> None:
+    """Lamports leave into one new account only: the swap's temporary one, as many as planned."""
+    opened = [
+        ([meta.pubkey for meta in each.accounts], bytes(each.data))
+        for each in _of_system(body, CREATE_WITH_SEED)
+    ]
+    seed, payer, user = construction.seed, construction.payer, construction.user
+    if seed is None:
+        planned = []
+    else:
+        address = Pubkey.create_with_seed(payer, seed, TOKEN_PROGRAM)
+        _require(address in (user.source, user.destination), "it opens an account in vain")
+        planned = [([payer, address], _opening(payer, seed, construction.funding))]
+    _require(opened == planned, "it opens another account than planned")
+
+
+def _opening(payer: Pubkey, seed: str, lamports: int) -> bytes:
+    """Write `CreateAccountWithSeed`: tag, base, seed with its length, lamports, space, owner."""
+    head = CREATE_WITH_SEED.to_bytes(_TAG_BYTES, "little") + bytes(payer)
+    words = (len(seed.encode()), lamports, TOKEN_ACCOUNT_BYTES)
+    length, funding, space = (each.to_bytes(_U64_BYTES, "little") for each in words)
+    return head + length + seed.encode() + funding + space + bytes(TOKEN_PROGRAM)
 
 
 def _check_tips(body: list[Instruction], construction: Construction) -> None:
@@ -112,7 +130,7 @@ def _check_tips(body: list[Instruction], construction: Construction) -> None:
     ]
     tips = construction.tips
     planned = [(construction.payer, Pubkey.from_string(tip.payee), tip.lamports) for tip in tips]
-    _require(paid == planned, _OTHER_LAMPORTS)
+    _require(paid == planned, "it moves other lamports than planned")
     _require(len({tip.payee for tip in tips}) == len(tips) <= fees.TIPS_MAX, "it tips too often")
     _require(fees.total(tips) <= fees.TIP_LAMPORTS_MAX, "it tips more than is ever tipped")
 
@@ -135,25 +153,6 @@ def _of_system(body: list[Instruction], tag: int) -> list[Instruction]:
 
 def _tag(instruction: Instruction) -> int:
     return int.from_bytes(bytes(instruction.data)[:_TAG_BYTES], "little")
-
-
-@dataclass(frozen=True, slots=True)
-class _Created:
-    address: Pubkey
-    lamports: int
-    owner: Pubkey
-
-
-def _created(instruction: Instruction) -> _Created:
-    """Read `CreateAccountWithSeed`: tag, base, seed with its length, lamports, space, owner."""
-    data = bytes(instruction.data)
-    base = _TAG_BYTES + Pubkey.LENGTH
-    length = int.from_bytes(data[base : base + _U64_BYTES], "little")
-    at = base + _U64_BYTES + length
-    owner_at = at + 2 * _U64_BYTES
-    _require(len(data) == owner_at + Pubkey.LENGTH, "it holds an unknown system instruction")
-    lamports = int.from_bytes(data[at : at + _U64_BYTES], "little")
-    return _Created(instruction.accounts[1].pubkey, lamports, Pubkey.from_bytes(data[owner_at:]))
 
 
 def transfer_lamports(data: bytes) -> int:

@@ -241,10 +241,15 @@ class Desk:
         """Give trading on other markets of the same chain."""
         return open_trading(self.chain, self.clock, markets=markets)
 
-    async def signed(self, order: Order, needs: Sequence[TipNeeds] = ()) -> Signed:
+    async def signed(
+        self,
+        order: Order,
+        needs: Sequence[TipNeeds] = (),
+        earlier: Sequence[StoredAttempt] = (),
+    ) -> Signed:
         """Take an order from its quote to its signature."""
         quoted = await self.trading.quote(order)
-        draft = await self.trading.draft(order, 1, quoted, needs)
+        draft = await self.trading.draft(order, 1, quoted, needs, earlier)
         simulation = await self.chain.simulate(draft.raw, draft.slot)
         verdict = self.trading.check(draft, simulation)
         assert verdict is None, (verdict, simulation.logs)

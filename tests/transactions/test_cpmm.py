@@ -84,6 +84,15 @@ def test_the_accounts_needed_are_those_that_decoding_reads() -> None:
     assert RaydiumCpmm().accounts_needed(Account(1, str(MINT0), b"")) == ()
 
 
+@pytest.mark.parametrize(
+    ("side", "amount", "worth"), [(0, 10, 25), (0, 1, 2), (1, 5, 2), (1, 2, 0), (1, 0, 0)]
+)
+def test_worth_is_the_reserves_ratio_rounded_down(side: int, amount: int, worth: int) -> None:
+    """Neither fees nor the depth of the pool are in it, and it is never said too high."""
+    pool = replace(POOL, reserves=(200, 500), trade_rate=400_000)
+    assert pool.worth((MINT0, MINT1)[side], amount) == worth
+
+
 def test_a_pool_of_other_mints_is_not_traded_on() -> None:
     """A swap that names a mint the pool does not hold is refused."""
     for mints in ((MINT0, MINT0), (MINT0, Pubkey.from_bytes(STRANGE))):

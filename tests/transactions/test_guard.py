@@ -226,18 +226,26 @@ MISBUILT: dict[str, tuple[Callable[[Construction], Construction], str]] = {
         lambda b: with_tips(b, Tip(str(THIEF), 99_960_001)),
         "more than is ever tipped",
     ),
-    "another funding": (lambda b: replace(b, funding=b.funding + 1), "other lamports"),
+    "another funding": (lambda b: replace(b, funding=b.funding + 1), "opens another account"),
     "a funded stranger": (
         lambda b: with_opened(b, replace_key(b, THIEF), bytes(b.body[0].data)),
-        "not the swap's",
+        "opens another account",
     ),
     "a temporary account of another program": (
         lambda b: with_opened(b, list(b.body[0].accounts), bytes(b.body[0].data)[:-32] + bytes(32)),
-        "another program",
+        "opens another account",
     ),
     "a temporary account cut short": (
         lambda b: with_opened(b, list(b.body[0].accounts), bytes(b.body[0].data)[:-1]),
-        "system instruction",
+        "opens another account",
+    ),
+    "a temporary account that the swap does not use": (
+        lambda b: replace(b, seed="0" * 32),
+        "in vain",
+    ),
+    "a temporary account that was not planned": (
+        lambda b: replace(b, seed=None),
+        "opens another account",
     ),
     "a temporary account of another owner": (
         lambda b: with_data(b, TOKEN_PROGRAM, b"\x12" + bytes(THIEF)),

@@ -296,3 +296,15 @@ async def test_a_pool_of_other_tokens_or_decimals_is_refused() -> None:
         assert caught.value.code is ReasonCode.POOL_INVALID
     right = board.pool("RAY-SOL", wrong["RAY-SOL"].pools[0])
     assert board.pool("RAY-SOL", wrong["RAY-SOL"].pools[0]) is right
+
+
+async def test_tokens_are_worth_what_a_market_with_sol_says() -> None:
+    """Either side of such a market; SOL is itself; what no market pairs with SOL has no price."""
+    tokens = {
+        token.symbol: token for each in markets().values() for token in (each.base, each.quote)
+    }
+    board = await reader(lite_chain(), ManualClock()).board()
+    assert board.worth(tokens["SOL"], 7) == 7
+    assert board.worth(tokens["USDC"], 1_850_001) == 10_000_005
+    assert board.worth(tokens["RAY"], 1_000_000) == 12_000_000
+    assert board.worth(tokens["BONK"], 10**9) is None
