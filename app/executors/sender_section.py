@@ -40,7 +40,7 @@ class _Reader:
         named = self._section.get("preset")
         if named is None:
             return _PLAIN
-        if named not in PRESETS:
+        if str(named) not in PRESETS:
             raise self._invalid("preset", f"it is none of {', '.join(PRESETS)}")
         return PRESETS[str(named)]
 
@@ -108,6 +108,8 @@ class _Reader:
             raise self._invalid("tip.accounts", "one stands twice")
         if not tip.accounts and max(tip.min_lamports, tip.lamports) > 0:
             raise self._invalid("tip.accounts", "a tip is wanted and nobody named to be paid")
+        if options.success.kind == "json_path" and not options.success.path:
+            raise self._invalid("success.path", "it has none")
         for number, rule in enumerate(options.error_rules):
             if rule.http is None and rule.code is None and rule.message is None:
                 raise self._invalid(f"error_rules.{number}", "it would fit anything")
