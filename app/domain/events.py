@@ -36,7 +36,6 @@ class EventKind(StrEnum):
     METHOD_RESET = "method.reset"
     METHOD_BREAKER = "method.breaker"
     METHOD_LIMITED = "method.limited"
-    BUNDLE_CONTRADICTED = "method.contradicted"
     CHECKPOINT = "audit.checkpoint"
 
 
