@@ -38,6 +38,13 @@ def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
+def _text(value: object) -> object:
+    """Read a text that the file or the environment took for a number or a yes: `12345`, `true`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else value
+
+
 def _address(text: str) -> str:
     Pubkey.from_string(text)  # raises ValueError for what is no 32 bytes in base58
     return text
@@ -54,7 +61,7 @@ Listed = BeforeValidator(_listed)
 Url = Annotated[str, BeforeValidator(lambda text: _url(str(text)))]
 Path = Annotated[str, Field(pattern=r"^(/[!-\"$-~]*)?$")]
 """What goes behind a URL, with a query of its own if need be: empty, or from a slash on."""
-Visible = Annotated[str, Field(pattern=r"^[ -~]*$")]
+Visible = Annotated[str, BeforeValidator(_text), Field(pattern=r"^[ -~]*$")]
 """Text that a header can carry."""
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Lamports = Annotated[int, Field(ge=0, le=TIP_LAMPORTS_MAX)]
@@ -155,7 +162,9 @@ class SenderOptions:
     query: Mapping[str, Visible] = field(default_factory=dict, repr=False)
     """Parameters of the sending."""
     headers: Mapping[str, Visible] = field(default_factory=dict, repr=False)
-    api_key: Annotated[str, Field(pattern=r"^[!-~]*$")] = field(default="", repr=False)
+    api_key: Annotated[str, BeforeValidator(_text), Field(pattern=r"^[!-~]*$")] = field(
+        default="", repr=False
+    )
     key: KeyPlace | None = None
     body: Body = Body.JSONRPC
     json_template: Mapping[str, Any] = field(default_factory=dict)

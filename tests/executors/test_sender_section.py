@@ -139,7 +139,11 @@ def test_values_are_read_as_the_environment_and_the_file_have_them() -> None:
         body="text_b64",
         tip={"accounts": ACCOUNT, "min_lamports": "5000", "min_unit_price": Decimal(7)},
         privacy="private",
+        api_key=12345,
+        key={"where": "query", "name": "k"},
+        query={"fast": True, "level": 3},
     )
+    assert (options.api_key, options.sending_path) == ("12345", "?fast=true&level=3")
     assert options.urls == (f"{HERE}/1", f"{HERE}/2")
     assert (options.rps, options.retries_internally, options.body) == (2.5, True, Body.TEXT_B64)
     assert options.tip == TipRule((ACCOUNT,), 5_000, 0, 7, 0)
@@ -183,7 +187,7 @@ INVALID: list[tuple[Mapping[str, Any], str]] = [
     ({"url": HERE, "path": "/with space"}, "path"),
     ({"url": HERE, "path": "/x#y"}, "path"),
     ({"url": HERE, "headers": {"x": "a\r\nb: c"}}, "headers.x"),
-    ({"url": HERE, "query": {"x": 1}}, "query.x"),
+    ({"url": HERE, "query": {"x": [1]}}, "query.x"),
     ({"url": HERE, "api_key": "a\nb"}, "api_key"),
     ({"url": HERE, "api_key": KEY}, "key"),
     ({"url": HERE, "key": {"where": "body"}}, "key.where"),
