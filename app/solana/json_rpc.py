@@ -164,8 +164,8 @@ class JsonRpcClient:
         """Make one HTTP request, for what is no JSON-RPC; counted under `label`.
 
         `path` is put behind the URL's path and before its query; a query of its own (`/send?method=x`,
-        `?only=true`) goes behind the URL's. Never retries, follows no redirection, never raises but
-        CancelledError.
+        `?only=true`) goes behind the URL's. Follows no redirection, never raises but CancelledError. A
+        POST leaves once at most; a GET may be repeated on a connection that was closed meanwhile.
         """
         send = self._send(http_method, body, path, content_type, body_bytes_max)
         raw, seconds = await _within(self._seconds(timeout_seconds), send)
