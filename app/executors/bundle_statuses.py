@@ -91,9 +91,9 @@ class BundleStatuses:
         await asyncio.gather(*[self._ask(target) for target in self._targets])
 
     async def _ask(self, target: Target) -> None:
-        ids = self._next_of(target.client)
         spare = target.limiter.wait_seconds(again=True) == 0
-        if not ids or not spare or not target.limiter.take():
+        ids = self._next_of(target.client) if spare else ()
+        if not ids or not target.limiter.take():
             return
         asked_at = self._monotonic()
         answer = await target.client.call("getInflightBundleStatuses", [ids], path=self._path)
