@@ -7,7 +7,8 @@ be undone until then, from the accounts as they were before it.
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from zlib import crc32
@@ -41,6 +42,8 @@ HASHES_KEPT = 300  # the depth of the network's blockhash queue
 BLOCKS_KEPT = 512  # more than any answer looks back
 FEE_BLOCKS = 150  # getRecentPrioritizationFees looks this far back
 STATUS_SLOTS = 300  # without history search, statuses reach this far behind the last final slot
+
+Rehearse = Callable[[SignedTransaction], Execution]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +184,20 @@ class Chain:
                 self._take_back(outcomes)
                 raise NotIncluded(outcomes[-1].err)
         return outcomes
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[Rehearse]:
+        """Run transactions of which nothing remains at the end; nothing of them is checked."""
+        outcomes: list[Execution] = []
+
+        def run(transaction: SignedTransaction) -> Execution:
+            outcomes.append(self.machine.execute(transaction))
+            return outcomes[-1]
+
+        try:
+            yield run
+        finally:
+            self._take_back(outcomes)
 
     def _take_back(self, outcomes: Sequence[Execution]) -> None:
         for outcome in reversed(outcomes):

@@ -1,6 +1,7 @@
 """JSON-RPC errors with Agave's codes (`rpc-client-api/src/custom_error.rs`) and texts."""
 
 PREFLIGHT_FAILED = -32002
+SIGNATURE_FAILED = -32003
 NODE_BEHIND = -32005
 UNSUPPORTED_VERSION = -32015
 CONTEXT_NOT_REACHED = -32016

@@ -83,6 +83,15 @@ class Config:
             raise invalid(f"Invalid params: invalid type: {_kind(value)}, expected an object.")
         return Config(value)
 
+    def objects(self, key: str) -> list["Config | None"]:
+        """Read a list of objects, some of which may be null."""
+        values = self._values.get(key)
+        if not isinstance(values, list):
+            raise invalid(f"Invalid params: invalid type: {_kind(values)}, expected a list.")
+        if not all(each is None or isinstance(each, dict) for each in values):
+            raise invalid("Invalid params: expected a list of objects.")
+        return [None if each is None else Config(each) for each in values]
+
     def texts(self, key: str) -> list[str]:
         """Read a list of strings."""
         return _texts(self._values.get(key, []))

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from app.sandbox.block_engine import NewExchange, says_bundle_only
 from app.sandbox.bundle_checks import NO_TIP_LOCK_HERE
 from app.sandbox.bundle_methods import BundleMethods
+from app.sandbox.bundle_simulation import simulate_bundle
 from app.sandbox.bundles import Bundles
 from app.sandbox.call import Call, Method, View
 from app.sandbox.errors import METHOD_NOT_FOUND, RpcError, invalid
@@ -87,6 +88,7 @@ class QuickNode:
         return {
             "qn_estimatePriorityFees": estimate_priority_fees,
             "sendBundle": self._send_bundle,
+            "simulateBundle": simulate_bundle,
             "getBundleStatuses": self._bundles.get_bundle_statuses,
             "getInflightBundleStatuses": self._bundles.get_inflight_bundle_statuses,
             "getTipAccounts": self._bundles.get_tip_accounts,
