@@ -6,6 +6,7 @@ auction; a bundle that would fail is dropped and costs nothing.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from app.domain.attempt import StoredAttempt
@@ -19,7 +20,12 @@ from app.executors.replies import Provider, classify
 from app.executors.rpc import encoded
 from app.solana.json_rpc import JsonRpcClient
 
+NAME: Final = "bundle"
 PATH: Final = "/api/v1/bundles"
+
+Accepted = Callable[[JsonRpcClient, str, str], None]
+"""Is told of an accepted transaction: the endpoint, its signature, the bundle's id."""
+Claim = Callable[[str], str | None]
 
 
 def bundle(
@@ -30,17 +36,20 @@ def bundle(
     statuses: BundleStatuses | None = None,
 ) -> Method:
     """Make the method over regions that are tried in order; their limiters are shared by all of Jito's."""
-    push = send_bundle(
-        lambda attempt: [[encoded(attempt)], {"encoding": "base64"}], JITO_BUNDLES, statuses, PATH
-    )
-    claim = no_claim if statuses is None else statuses.claim
-    return Method("bundle", push, targets, gate, privacy=Privacy.PRIVATE, needs=tips, claim=claim)
+    accepted, claim = followed(statuses, NAME)
+    push = send_bundle(bundle_params, JITO_BUNDLES, accepted, PATH)
+    return Method(NAME, push, targets, gate, privacy=Privacy.PRIVATE, needs=tips, claim=claim)
+
+
+def bundle_params(attempt: StoredAttempt) -> Sequence[object]:
+    """Give the bundle of the one transaction, in base64, which has to be said."""
+    return [[encoded(attempt)], {"encoding": "base64"}]
 
 
 def send_bundle(
-    params: Callable[[StoredAttempt], Sequence[object]],
+    make_params: Callable[[StoredAttempt], Sequence[object]],
     provider: Provider,
-    statuses: BundleStatuses | None,
+    accepted: Accepted,
     path: str = "",
 ) -> Push:
     """Make the push of a bundle: acknowledged by its id, which is computed before it is sent."""
@@ -48,11 +57,11 @@ def send_bundle(
     async def push(client: JsonRpcClient, attempt: StoredAttempt, seconds: float) -> Reply:
         expected = bundle_id([attempt.signature])
         answer = await client.call(
-            "sendBundle", params(attempt), path=path, timeout_seconds=seconds
+            "sendBundle", make_params(attempt), path=path, timeout_seconds=seconds
         )
         reply = classify(answer, expected, provider)
-        if statuses is not None and reply.outcome is ReplyOutcome.ACCEPTED:
-            statuses.watch(client, attempt.signature, expected)
+        if reply.outcome is ReplyOutcome.ACCEPTED:
+            accepted(client, attempt.signature, expected)
         return reply
 
     return push
@@ -66,5 +75,8 @@ def bundle_id(signatures: Sequence[str]) -> str:
     return hashlib.sha256(",".join(signatures).encode()).hexdigest()
 
 
-def no_claim(_signature: str) -> None:
-    """Say nothing of any bytes: nobody is asked."""
+def followed(statuses: BundleStatuses | None, method: str) -> tuple[Accepted, Claim]:
+    """Give whom to tell what was accepted, and who says what became of it; without statuses nobody."""
+    if statuses is None:
+        return (lambda _client, _signature, _bundle_id: None), (lambda _signature: None)
+    return partial(statuses.watch, method), statuses.claims_of(method)

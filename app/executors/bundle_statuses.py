@@ -40,6 +40,8 @@ class _Watched:
     signature: str
     client: JsonRpcClient
     since: float
+    methods: set[str]
+    """Those that were told that the bundle is accepted: what is said is said of theirs."""
     status: str = ""
 
 
@@ -60,21 +62,22 @@ class BundleStatuses:
         self._on_status = on_status
         self._monotonic = monotonic
         self._watched: OrderedDict[str, _Watched] = OrderedDict()
-        self._claims: OrderedDict[str, str] = OrderedDict()
+        self._claims: OrderedDict[tuple[str, str], str] = OrderedDict()
 
-    def watch(self, client: JsonRpcClient, signature: str, bundle_id: str) -> None:
+    def watch(self, method: str, client: JsonRpcClient, signature: str, bundle_id: str) -> None:
         """Begin to ask about a bundle that an endpoint has accepted; again: ask there from now on."""
         known = self._watched.get(bundle_id)
         if known is not None:
             known.client = client
+            known.methods.add(method)
             return
-        self._watched[bundle_id] = _Watched(signature, client, self._monotonic())
+        self._watched[bundle_id] = _Watched(signature, client, self._monotonic(), {method})
         if len(self._watched) > WATCHED_MAX:
             self._watched.popitem(last=False)
 
-    def claim(self, signature: str) -> str | None:
-        """Give `Failed` or `Invalid` when that was last said of the transaction's bundle."""
-        return self._claims.get(signature)
+    def claims_of(self, method: str) -> Callable[[str], str | None]:
+        """Give what tells `Failed` or `Invalid` when that was last said of a method's transaction."""
+        return lambda signature: self._claims.get((method, signature))
 
     async def run(self) -> None:
         """Ask again and again; never returns."""
@@ -123,16 +126,18 @@ class BundleStatuses:
             if status != watched.status:
                 watched.status = status
                 self._on_status(status)
-                self._keep(watched.signature, status)
+                self._keep(watched, status)
             if status in _FINAL:
                 del self._watched[bundle_id]
 
-    def _keep(self, signature: str, status: str) -> None:
+    def _keep(self, watched: _Watched, status: str) -> None:
         """Keep what was said last, when it says that the bundle will not land."""
-        self._claims.pop(signature, None)
-        if status in ("Failed", "Invalid"):
-            self._claims[signature] = status
-        if len(self._claims) > CLAIMS_MAX:
+        for method in watched.methods:
+            key = (method, watched.signature)
+            self._claims.pop(key, None)
+            if status in ("Failed", "Invalid"):
+                self._claims[key] = status
+        while len(self._claims) > CLAIMS_MAX:
             self._claims.popitem(last=False)
 
 

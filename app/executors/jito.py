@@ -11,7 +11,7 @@ from typing import Final
 from app.domain.attempt import StoredAttempt
 from app.domain.outcome import Reply, ReplyOutcome
 from app.engine.ports import Privacy, TipNeeds
-from app.executors.bundle import no_claim
+from app.executors.bundle import followed
 from app.executors.bundle_statuses import BundleStatuses
 from app.executors.gate import Gate
 from app.executors.method import Method, Target
@@ -20,6 +20,7 @@ from app.executors.replies import classify
 from app.executors.rpc import encoded
 from app.solana.json_rpc import Answer, JsonRpcClient, Result
 
+NAME: Final = "jito"
 PATH: Final = "/api/v1/transactions"
 BUNDLE_ONLY_PATH: Final = f"{PATH}?bundleOnly=true"
 _BUNDLE_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -35,19 +36,19 @@ def jito(
 ) -> Method:
     """Make the method over regions that are tried in order; their limiters are shared by all of Jito's."""
     path = BUNDLE_ONLY_PATH if bundle_only else PATH
+    accepted, claim = followed(statuses, NAME)
 
     async def push(client: JsonRpcClient, attempt: StoredAttempt, seconds: float) -> Reply:
         params = [encoded(attempt), {"encoding": "base64"}]
         answer = await client.call("sendTransaction", params, path=path, timeout_seconds=seconds)
         reply = classify(answer, attempt.signature, JITO_TRANSACTIONS)
         bundle_id = _bundle_id(answer)
-        if statuses is not None and bundle_id and reply.outcome is ReplyOutcome.ACCEPTED:
-            statuses.watch(client, attempt.signature, bundle_id)
+        if bundle_id is not None and reply.outcome is ReplyOutcome.ACCEPTED:
+            accepted(client, attempt.signature, bundle_id)
         return reply
 
     privacy = Privacy.PRIVATE if bundle_only else Privacy.PUBLIC
-    claim = no_claim if statuses is None else statuses.claim
-    return Method("jito", push, targets, gate, privacy=privacy, needs=tips, claim=claim)
+    return Method(NAME, push, targets, gate, privacy=privacy, needs=tips, claim=claim)
 
 
 def _bundle_id(answer: Answer) -> str | None:

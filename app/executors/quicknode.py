@@ -6,14 +6,14 @@ the vendor may hand an ordinary sendTransaction to Jito, which refuses it withou
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from app.domain.attempt import StoredAttempt
 from app.domain.errors import StartupError
 from app.domain.outcome import Reply
 from app.engine.ports import Privacy, TipNeeds
 from app.executors.base58 import base58
-from app.executors.bundle import no_claim, send_bundle
+from app.executors.bundle import followed, send_bundle
 from app.executors.bundle_statuses import BundleStatuses
 from app.executors.gate import Gate
 from app.executors.method import Method, Target
@@ -21,6 +21,8 @@ from app.executors.provider_rules import LIL_JIT, QUICKNODE
 from app.executors.replies import classify
 from app.executors.rpc import encoded, send_options
 from app.solana.json_rpc import JsonRpcClient
+
+NAME: Final = "quicknode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,11 @@ def quicknode(
     if bundles is not None:
         if tips is None or fastlane is not None:
             what = "QuickNode's bundles need Jito's tips, and Fastlane takes no bundles"
-            todo = "set methods.quicknode.bundles or methods.quicknode.fastlane, not both"
+            todo = "set methods.quicknode.lil_jit or methods.quicknode.fastlane, not both"
             raise StartupError("QUICKNODE_OPTIONS", what, todo)
         return _bundles(target, gate, bundles, tips)
     needs = (tips or TipNeeds) if fastlane is None else fastlane.needs
-    return Method("quicknode", send, [target], gate, needs=needs)
+    return Method(NAME, send, [target], gate, needs=needs)
 
 
 async def send(client: JsonRpcClient, attempt: StoredAttempt, seconds: float) -> Reply:
@@ -83,15 +85,15 @@ async def send(client: JsonRpcClient, attempt: StoredAttempt, seconds: float) ->
 
 
 def _bundles(target: Target, gate: Gate, bundles: LilJit, tips: Callable[[], TipNeeds]) -> Method:
-    statuses = bundles.statuses
+    accepted, claim = followed(bundles.statuses, NAME)
     return Method(
-        "quicknode",
-        send_bundle(lambda attempt: bundle_params(attempt, bundles), LIL_JIT, statuses),
+        NAME,
+        send_bundle(lambda attempt: bundle_params(attempt, bundles), LIL_JIT, accepted),
         [target],
         gate,
         privacy=Privacy.PRIVATE,
         needs=tips,
-        claim=no_claim if statuses is None else statuses.claim,
+        claim=claim,
     )
 
 

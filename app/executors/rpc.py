@@ -1,7 +1,7 @@
 """The method `rpc`: sendTransaction to the cluster's own JSON-RPC nodes."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from app.domain.attempt import StoredAttempt
 from app.domain.outcome import Reply
@@ -13,9 +13,17 @@ from app.executors.replies import classify
 from app.solana.json_rpc import JsonRpcClient
 
 
-def rpc(clients: Sequence[JsonRpcClient], gate: Gate) -> Method:
-    """Make the method over nodes that are tried in order, until one accepts or may have the bytes."""
-    return Method("rpc", send, [Target(client, Limiter()) for client in clients], gate)
+def rpc(
+    clients: Sequence[JsonRpcClient],
+    gate: Gate,
+    *,
+    limiter: Callable[[JsonRpcClient], Limiter] = lambda _client: Limiter(),
+) -> Method:
+    """Make the method over nodes that are tried in order, until one accepts or may have the bytes.
+
+    `limiter` gives each node's pace: none of our own unless another says so.
+    """
+    return Method("rpc", send, [Target(client, limiter(client)) for client in clients], gate)
 
 
 async def send(client: JsonRpcClient, attempt: StoredAttempt, seconds: float) -> Reply:

@@ -40,9 +40,11 @@ class Rig:
     says: list[Says]
     told: list[str] = field(default_factory=list)
 
-    def watch(self, bundle_id: str = ID, signature: str = "s", region: int = 0) -> None:
+    def watch(
+        self, bundle_id: str = ID, signature: str = "s", region: int = 0, method: str = "bundle"
+    ) -> None:
         """Have accepted a bundle."""
-        self.statuses.watch(self.targets[region].client, signature, bundle_id)
+        self.statuses.watch(method, self.targets[region].client, signature, bundle_id)
 
     async def poll(self, answer: Step | None = None, *, after: float = 2.0) -> str | None:
         """Ask once, later; gives what is claimed of the one bundle."""
@@ -50,7 +52,11 @@ class Rig:
         if answer is not None:
             self.says[0] = lambda _ids: answer
         await self.statuses.poll()
-        return self.statuses.claim("s")
+        return self.claim("s")
+
+    def claim(self, signature: str, method: str = "bundle") -> str | None:
+        """Give what is claimed of a method's transaction."""
+        return self.statuses.claims_of(method)(signature)
 
     def asked(self, region: int = 0) -> list[list[str]]:
         """List which bundles were asked about."""
@@ -128,13 +134,24 @@ async def test_the_last_word_counts(later: str) -> None:
         assert rig.told == ["Invalid", later]
 
 
+async def test_a_claim_is_one_of_those_who_had_the_bundle_accepted() -> None:
+    """Methods share who asks; what is said of a bundle is nothing that another method claimed."""
+    async with watching() as rig:
+        rig.watch()
+        await rig.poll(said("Invalid"))
+        assert (rig.claim("s", "bundle"), rig.claim("s", "jito")) == ("Invalid", None)
+        rig.watch(method="jito")
+        await rig.poll(said("Failed"))
+        assert (rig.claim("s", "bundle"), rig.claim("s", "jito")) == ("Failed", "Failed")
+
+
 async def test_a_claim_outlives_the_watch() -> None:
     """It is asked for when the bytes land all the same."""
     async with watching() as rig:
         rig.watch()
         await rig.poll(said("Failed"))
         assert await rig.poll(after=10 * WATCH_SECONDS) == "Failed"
-        assert rig.statuses.claim("another") is None
+        assert rig.claim("another") is None
 
 
 LANDED = {
@@ -192,7 +209,7 @@ async def test_what_was_not_asked_about_is_not_believed() -> None:
         rig.watch("b" * 64, "other", region=1)
         rig.says[1] = lambda _ids: said("Failed")
         await rig.poll(result({"value": []}))
-        assert rig.statuses.claim("s") is None
+        assert rig.claim("s") is None
 
 
 # ---------------------------------------------------------------- asking
@@ -310,12 +327,12 @@ async def test_what_is_kept_is_bounded() -> None:
     statuses = BundleStatuses([Target(engine, Limiter())], monotonic=Clock())
     names = [str(number) for number in range(CLAIMS_MAX + 1)]
     for name in names:
-        statuses.watch(engine, name, name)
+        statuses.watch("bundle", engine, name, name)
         await statuses.poll()
-    assert [statuses.claim(name) for name in names[:2]] == [None, "Failed"]
+    assert [statuses.claims_of("bundle")(name) for name in names[:2]] == [None, "Failed"]
     engine.asked.clear()
     for name in names[: WATCHED_MAX + 2]:
-        statuses.watch(engine, name, name)
+        statuses.watch("bundle", engine, name, name)
     for _ in range(WATCHED_MAX):
         await statuses.poll()
     assert engine.asked == names[2 : WATCHED_MAX + 2]
@@ -330,7 +347,7 @@ def test_it_asks_again_and_again() -> None:
         statuses = BundleStatuses([Target(engine, limiter)])
         asking = asyncio.create_task(statuses.run())
         for number in range(60):
-            statuses.watch(engine, str(number), str(number))
+            statuses.watch("bundle", engine, str(number), str(number))
             await asyncio.sleep(2.5)
         asking.cancel()
         await asyncio.wait([asking])
