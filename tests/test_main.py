@@ -79,8 +79,8 @@ async def test_the_metrics_speak_of_what_was_done(tmp_path: Path, chain: Chain) 
         for sample in (
             'synergy7_signals_total{reason="",result="accepted"} 1.0',
             'synergy7_orders_total{reason="",status="filled"} 1.0',
-            'synergy7_landings_total{method="rpc",result="filled"} 1.0',
-            'synergy7_submissions_total{method="rpc",outcome="accepted"}',
+            'synergy7_landings_total{method="bundle",result="filled"} 1.0',
+            'synergy7_submissions_total{method="bundle",outcome="accepted"}',
             'synergy7_stage_seconds_count{stage="total"} 1.0',
             'synergy7_breaker_state{method="rpc"} 0.0',
         ):

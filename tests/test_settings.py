@@ -47,9 +47,15 @@ def refused(text: str = "") -> str:
 
 
 def test_the_shipped_file_names_no_unknown_key_and_keeps_the_defaults() -> None:
-    """What config.yaml shows as a default is the default."""
+    """What config.yaml shows is the default, but for the sandbox's four methods and measured fees."""
     shipped, bare_ = load_settings(), Settings()
-    assert shipped.model_copy(update={"tokens": {}, "markets": {}}) == bare_
+    assert shipped.methods.order == ("bundle", "jito", "quicknode", "rpc")
+    methods = shipped.methods.model_copy(update={"order": bare_.methods.order})
+    assert shipped.fees.priority.source == "recent"
+    priority = shipped.fees.priority.model_copy(update={"source": bare_.fees.priority.source})
+    fees = shipped.fees.model_copy(update={"priority": priority})
+    same = {"tokens": {}, "markets": {}, "methods": methods, "fees": fees}
+    assert shipped.model_copy(update=same) == bare_
     assert set(shipped.markets) == {"SOL-USDC", "BONK-USDC", "RAY-SOL"}
 
 

@@ -11,7 +11,12 @@ from typing import Final
 from pydantic import SecretStr
 
 from app.bootstrap.clock import SystemClock
-from app.bootstrap.sandbox_process import SandboxOptions, SandboxProcess
+from app.bootstrap.sandbox_process import (
+    SandboxEndpoints,
+    SandboxOptions,
+    SandboxProcess,
+    ask_endpoints,
+)
 from app.database.metrics import open_metrics_database
 from app.database.migrate import migrate
 from app.database.orders import SqlStore, open_store
@@ -36,6 +41,8 @@ class Network:
     """The first endpoint as `/status` shows it: whole on the sandbox, elsewhere the host only."""
     sandbox: SandboxProcess | None
     wallet_file: Path | None
+    endpoints: SandboxEndpoints | None
+    """Where the sandbox stands in for Jito and QuickNode; None off the sandbox."""
 
 
 def open_log(settings: Settings, stack: AsyncExitStack) -> None:
@@ -57,11 +64,13 @@ async def open_network(settings: Settings, stack: AsyncExitStack, observer: Obse
     ws_url = settings.solana.ws_url.get_secret_value() if settings.solana.ws_url else None
     sandbox = None
     wallet_file = None
+    endpoints = None
     if settings.network == "sandbox" and not urls:
         sandbox = SandboxProcess(_sandbox_options(settings), observer)
         stack.push_async_callback(sandbox.close)
         address = await sandbox.open()
         urls, ws_url, wallet_file = [address.rpc_url], address.ws_url, address.wallet_file
+        endpoints = address.endpoints
     if not urls:
         raise StartupError("NO_ENDPOINTS", "no RPC endpoint is configured", "set solana.rpc_urls")
     if len({endpoint_label(url) for url in urls}) < settings.execution.proof_endpoints:
@@ -70,8 +79,10 @@ async def open_network(settings: Settings, stack: AsyncExitStack, observer: Obse
     clients = tuple(
         connect(url, {}, settings.solana.request_timeout, observer, stack) for url in urls
     )
+    if settings.network == "sandbox" and endpoints is None:
+        endpoints = await ask_endpoints(clients[0])
     shown = urls[0] if settings.network == "sandbox" else clients[0].endpoint
-    return Network(clients, ws_url, shown, sandbox, wallet_file)
+    return Network(clients, ws_url, shown, sandbox, wallet_file, endpoints)
 
 
 def connect(

@@ -82,6 +82,7 @@ class Report:
                 "finalized_slot": heights.slot if heights else None,
                 "finalized_block_height": heights.block_height if heights else None,
                 "block_seconds": round(self._chain.block_seconds, 4),
+                "endpoints": [dict(state) for state in self._chain.endpoints()],
             },
             "queue": self._queue(),
             "workers": {"slots": self._engine.slots, "busy": self._engine.busy},
@@ -113,8 +114,8 @@ class Report:
             reasons.append("the database does not renew the lease")
         if not self._chain.ready():
             reasons.append(self._sightings.trouble or "no recent blockhash could be read")
-        down = [str(s["name"]) for s in self._executor.states() if s["breaker"] == "open"]
-        reasons += [f"method {name}: breaker open" for name in down]
+        if not self._executor.any_admits():
+            reasons += [f"method {each}" for each in self._executor.unavailable()]
         return reasons
 
     def render_metrics(self) -> tuple[bytes, str]:

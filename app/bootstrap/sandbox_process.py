@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 import structlog
 
 from app.domain.errors import StartupError
-from app.solana.json_rpc import JsonRpcClient, Observer, Result
+from app.solana.json_rpc import JsonRpcClient, Observer, Raw, Result
 
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 0.5
 TODO: Final = "see docs/sandbox.md"
+PORT_OPTIONS: Final = ("--port", "--jito-port", "--quicknode-port")
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +41,32 @@ class SandboxOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxEndpoints:
+    """A sandbox's stand-ins for Jito's block engine and a QuickNode endpoint."""
+
+    jito_url: str
+    quicknode_url: str
+    quicknode_token: str
+
+    @classmethod
+    def read(cls, document: Mapping[str, object]) -> "SandboxEndpoints":
+        """Read them as the sandbox tells them; raises KeyError without them."""
+        names = ("jito_url", "quicknode_url", "quicknode_token")
+        return cls(*(str(document[name]) for name in names))
+
+
+async def ask_endpoints(client: JsonRpcClient) -> SandboxEndpoints | None:
+    """Ask a node for its stand-ins; None from one that is no sandbox, or out of reach."""
+    raw = await client.exchange("sandbox-info", None, http_method="GET", path="/sandbox/info")
+    if not isinstance(raw, Raw):
+        return None
+    try:
+        return SandboxEndpoints.read(json.loads(raw.body)["endpoints"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxAddress:
     """Where a running sandbox is."""
 
@@ -48,6 +75,16 @@ class SandboxAddress:
     ws_url: str
     wallet_file: Path
     genesis_hash: str
+    endpoints: SandboxEndpoints
+
+    def ports(self) -> Sequence[str]:
+        """Give the options of a start at the same addresses."""
+        urls = (self.rpc_url, self.endpoints.jito_url, self.endpoints.quicknode_url)
+        return [
+            part
+            for option, url in zip(PORT_OPTIONS, urls, strict=True)
+            for part in (option, str(urlsplit(url).port or 0))
+        ]
 
 
 class SandboxProcess:
@@ -64,7 +101,7 @@ class SandboxProcess:
         """Adopt the running sandbox of this ledger, else start one; raises StartupError."""
         found = self._running()
         if found is None or not await self._answers(found):
-            found = await self._start(port=0)
+            found = await self._start()
         self.address = found
         return found
 
@@ -95,18 +132,20 @@ class SandboxProcess:
                 document["ws_url"],
                 Path(document["wallet_file"]),
                 document["genesis_hash"],
+                SandboxEndpoints.read(document),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    async def _start(self, port: int) -> SandboxAddress:
+    async def _start(self, before: SandboxAddress | None = None) -> SandboxAddress:
+        """Start it, at the addresses of `before` when there was one."""
         options = self._options
         options.file.parent.mkdir(parents=True, exist_ok=True)
         errors = options.file.with_suffix(".log")
         with errors.open("ab") as output:
             start = output.tell()
             self._process = await asyncio.create_subprocess_exec(
-                *_command(options, port),
+                *_command(options, before.ports() if before else ()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -132,7 +171,7 @@ class SandboxProcess:
                 continue
             _log.error("the sandbox has died, starting it again")
             try:
-                self.address = await self._start(urlsplit(self.address.rpc_url).port or 0)
+                self.address = await self._start(self.address)
             except StartupError as error:
                 _log.error("the sandbox does not start", why=error.what)
 
@@ -150,10 +189,10 @@ class SandboxProcess:
             await process.wait()
 
 
-def _command(options: SandboxOptions, port: int) -> Sequence[str]:
+def _command(options: SandboxOptions, ports: Sequence[str]) -> Sequence[str]:
     command = [sys.executable, "-m", "app.sandbox"]
-    command += ["--ledger", str(options.ledger), "--file", str(options.file)]
-    command += ["--port", str(port), "--slot-ms", str(options.slot_ms), "--seed", str(options.seed)]
+    command += ["--ledger", str(options.ledger), "--file", str(options.file), *ports]
+    command += ["--slot-ms", str(options.slot_ms), "--seed", str(options.seed)]
     if options.program_file is not None:
         command += ["--program-file", str(options.program_file)]
     if options.keeper_volatility_bps:

@@ -12,6 +12,7 @@ from app.domain.errors import IntakeError, RefusedError, StartupError, Transient
 from app.domain.signal import US
 from app.engine.ports import Clock
 from app.solana.chain import RpcChain
+from app.solana.clusters import KNOWN_GENESIS
 from app.transactions.trading import TransactionTrading
 
 AGAIN_SECONDS: Final = 1.0
@@ -46,6 +47,7 @@ class Identification:
         """Try once; raises StartupError for the wrong chain or pools, False when it is out of reach."""
         try:
             self._seen.genesis_hash = await self._chain.genesis_hash()
+            refuse_other_cluster(self._network, self._seen.genesis_hash)
             await self._store.bind_chain(self._network, self._seen.genesis_hash)
             self._chain.belongs_to(self._seen.genesis_hash)
             await self._chain.look()
@@ -65,6 +67,18 @@ class Identification:
             _log.warning("the chain is out of reach, orders wait", why=self._seen.trouble)
             await asyncio.sleep(AGAIN_SECONDS)
         await self._chain.run()
+
+
+def refuse_other_cluster(network: str, genesis_hash: str) -> None:
+    """Refuse a public cluster that is not the configured network; raises StartupError.
+
+    The sandbox is any chain but these: there is real money on one of them.
+    """
+    serves = next((name for name, known in KNOWN_GENESIS.items() if known == genesis_hash), None)
+    if serves == network or (serves is None and network not in KNOWN_GENESIS):
+        return
+    what = f"network is {network} and the endpoints serve {serves or 'another chain'}"
+    raise StartupError("CHAIN_OTHER_NETWORK", what, "correct network or solana.rpc_urls")
 
 
 async def watch_balance(trading: TransactionTrading, wallet: str, seen: Sightings) -> None:

@@ -5,19 +5,23 @@ The endpoints open before the database: a slow one never keeps a lease that noth
 closes before the endpoints, after the engine's last writes.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Final
 
+import structlog
+
 from app.bootstrap import opening, upkeep
 from app.bootstrap.clock import SystemClock, Uuid7
 from app.bootstrap.markets import build_markets
+from app.bootstrap.methods import MethodsBuilder, Surroundings, quicknode_client
 from app.bootstrap.report import Identity, Report, Sightings
 from app.database.orders import SqlStore
-from app.domain.errors import StartupError
+from app.domain.attempt import LaneStrategy
+from app.domain.errors import IntakeError, RefusedError, StartupError
 from app.domain.market import Markets
 from app.domain.retry import RetryPolicy
 from app.domain.signal import US, SignalRules
@@ -25,19 +29,21 @@ from app.engine.confirmation import Confirmation
 from app.engine.execution_engine import ExecutionEngine, Limits
 from app.engine.lease import Lease
 from app.engine.lifecycle import Lifecycle
+from app.engine.method_admin import MethodAdmin
 from app.engine.order_manager import OrderManager
-from app.engine.ports import Ports
+from app.engine.ports import Ports, TipNeeds
 from app.engine.settlement import Settlement
 from app.engine.supervision import Supervisor
+from app.engine.system_notes import SystemNotes
 from app.engine.transaction_executor import TransactionExecutor
-from app.executors.gate import Gate
-from app.executors.registry import MethodContext, build_registry
 from app.metrics.execution_metrics import ExecutionMetrics
 from app.metrics.prometheus import PrometheusTelemetry
 from app.settings import Settings
 from app.solana.chain import RpcChain
 from app.solana.notices import LandingNotices
-from app.transactions.fees import FeePolicy
+from app.solana.priority_fees import QuickNodeFees, RecentFees
+from app.transactions.fees import FeePolicy, tips_of
+from app.transactions.prices import PriceSource
 from app.transactions.trading import TransactionTrading
 from app.transactions.wallet import LocalSigner
 
@@ -45,6 +51,8 @@ PACKAGE: Final = "synergy7-execution"
 LAMPORTS_PER_SOL: Final = 10**9
 SLOT_SECONDS: Final = 0.4
 """The cluster's slot time: how long a read of pools and balances counts as current."""
+
+_log = structlog.get_logger(__name__)
 
 Work = Callable[[], Coroutine[object, object, None]]
 
@@ -57,6 +65,7 @@ class Parts:
     engine: ExecutionEngine
     report: Report
     telemetry: PrometheusTelemetry
+    methods: MethodAdmin
     supervisor: Supervisor
     background: Mapping[str, Work]
 
@@ -88,6 +97,7 @@ async def open_parts(
     opened = await _open(settings, stack)
     wired = _Wired(opened, Supervisor(on_failure))
     await wired.identification.identify()
+    await wired.admin.load()
     return wired.parts()
 
 
@@ -122,13 +132,21 @@ class _Wired:
         self.seen = Sightings()
         self.clock = SystemClock()
         self.chain, self.notices = _chain(settings, opened.network)
+        self.notes = SystemNotes(opened.store, self.clock)
+        around = Surroundings(
+            settings, opened.network, opened.telemetry, opened.stack, self.notes.noted
+        )
+        self.methods = MethodsBuilder(around)
         self.trading = _trading(opened, self.chain, self.clock)
         opened.stack.push_async_callback(self.trading.aclose)
         self.identification = upkeep.Identification(
             settings.network, self.chain, opened.store, self.trading, self.seen
         )
         self.ports = Ports(opened.store, self.chain, self.trading, self.clock, opened.telemetry)
-        self.executor = _executor(opened, self.clock)
+        self.executor = _executor(opened, self.clock, self.methods)
+        self.admin = MethodAdmin(opened.store, self.executor, self.clock)
+        opened.telemetry.methods = self.executor.states
+        opened.stack.push_async_callback(self._last_notes)
         self.lease = Lease(opened.store, self.clock)
         self.manager = _manager(opened, self.ports)
         self.confirmation = self._confirmation()
@@ -143,7 +161,7 @@ class _Wired:
         execution = self.opened.settings.execution
         return Confirmation(
             self.ports,
-            settlement=Settlement(self.ports, self._policy()),
+            settlement=Settlement(self.ports, self._policy(), self.executor.claims),
             executor=self.executor,
             lease=self.lease,
             poll_seconds=execution.status_interval,
@@ -184,9 +202,17 @@ class _Wired:
             self.engine,
             self._report(),
             self.opened.telemetry,
+            self.admin,
             self.supervisor,
             self._background(),
         )
+
+    async def _last_notes(self) -> None:
+        """Write what was noted last, before the database closes."""
+        try:
+            await self.notes.flush()
+        except IntakeError as error:
+            _log.warning("events of the system have to wait", why=error.what)
 
     def _wake(self) -> None:
         self.manager.on_work()
@@ -216,7 +242,10 @@ class _Wired:
     def _background(self) -> Mapping[str, Work]:
         opened = self.opened
         work: dict[str, Work] = {
+            **self.methods.background,
             "chain": self.identification.run,
+            "method-switches": self.admin.run,
+            "system-notes": self.notes.run,
             "metrics": opened.metrics.run,
             "notifications": partial(opened.store.listen, self._wake),
             "balance": partial(
@@ -259,37 +288,73 @@ def _trading(opened: _Opened, chain: RpcChain, clock: SystemClock) -> Transactio
             markets=opened.markets,
             clock=clock,
             slot_seconds=settings.sandbox.slot_ms / 1_000 if own else SLOT_SECONDS,
-            fee_policy=FeePolicy(unit_price_micro_lamports=settings.fees.unit_price_micro_lamports),
+            fee_policy=_fee_policy(opened, chain),
         )
     except ValueError as error:
-        raise StartupError("CONFIG_INVALID", str(error), "mend markets in config.yaml") from None
+        raise StartupError(
+            "CONFIG_INVALID", str(error), "mend fees or markets in config.yaml"
+        ) from None
 
 
-def _executor(opened: _Opened, clock: SystemClock) -> TransactionExecutor:
+def _fee_policy(opened: _Opened, chain: RpcChain) -> FeePolicy:
+    fees = opened.settings.fees
+    least = fees.unit_price_micro_lamports
+    fixed = fees.priority.source == "fixed"
+    return FeePolicy(
+        unit_price_micro_lamports=least,
+        unit_price_max_micro_lamports=max(fees.priority.cap_micro_lamports, least if fixed else 0),
+        fee_max_lamports=fees.max_order_lamports,
+        fee_max_bps=fees.max_order_bps or None,
+        price_source=_price_source(opened, chain),
+    )
+
+
+def _price_source(opened: _Opened, chain: RpcChain) -> PriceSource | None:
     settings = opened.settings
+    source, percentile = settings.fees.priority.source, settings.fees.priority.percentile
+    if source == "fixed":
+        return None
+    recent = RecentFees(chain.recent_fees, percentile)
+    if source == "recent":
+        return recent
+    connect = partial(
+        opening.connect,
+        seconds=settings.solana.request_timeout,
+        observer=opened.telemetry,
+        stack=opened.stack,
+    )
+    client = quicknode_client(settings, opened.network, connect)
+    if client is None:
+        what = "fees.priority.source is quicknode and methods.quicknode has no address"
+        raise StartupError("METHOD_NOT_CONFIGURED", what, "set methods.quicknode.url and token")
+    return QuickNodeFees(client, percentile, recent)
 
-    def context(name: str) -> MethodContext:
-        return MethodContext(
-            name=name,
-            options=settings.methods.options.get(name, {}),
-            gate=Gate(name, on_change=partial(opened.telemetry.breaker, name)),
-            rpc_clients=opened.network.clients,
-            connect=partial(
-                opening.connect,
-                seconds=settings.execution.push_timeout,
-                observer=opened.telemetry,
-                stack=opened.stack,
-            ),
-        )
 
-    registry = build_registry(settings.methods.order, context)
+def _executor(opened: _Opened, clock: SystemClock, methods: MethodsBuilder) -> TransactionExecutor:
+    execution = opened.settings.execution
+    executors = methods.build()
+    _refuse_too_dear([executor.needs for executor in executors.values()], opened.settings)
     return TransactionExecutor(
-        registry.mapping(),
+        executors,
         clock=clock,
         telemetry=opened.telemetry,
-        patience_seconds=settings.execution.patience,
-        push_seconds=settings.execution.push_timeout,
+        patience_seconds=methods.patience(),
+        push_seconds=execution.push_timeout,
+        strategy=LaneStrategy(execution.strategy),
     )
+
+
+def _refuse_too_dear(needs: Sequence[TipNeeds], settings: Settings) -> None:
+    """Refuse methods of which one transaction cannot serve all: every order would fail."""
+    cap = settings.fees.priority.cap_micro_lamports
+    dearest = max((need.unit_price_min for need in needs), default=0)
+    if dearest > max(cap, settings.fees.unit_price_micro_lamports):
+        what = f"a method demands {dearest} micro-lamports a unit, above the cap"
+        raise StartupError("METHODS_TOO_DEAR", what, "raise fees.priority.cap_micro_lamports")
+    try:
+        tips_of(needs, 0)
+    except RefusedError as error:
+        raise StartupError("METHODS_TOO_DEAR", error.what, "shorten methods.order") from error
 
 
 def _manager(opened: _Opened, ports: Ports) -> OrderManager:

@@ -70,7 +70,7 @@ class Lifecycle:
 
     async def _prepare(self, held: Held, number: int) -> None:
         try:
-            plan, signed = await self._sign(held.view.order, number)
+            plan, signed = await self._sign(held.view, number)
             await self._keep(held, plan, signed)
         except _OutOfTimeError:
             end = out_of_time(held.view)
@@ -83,14 +83,16 @@ class Lifecycle:
         except TransientError as trouble:
             await self.requeue(held, trouble.code, trouble.what)
 
-    async def _sign(self, order: Order, number: int) -> tuple[LanePlan, Signed]:
+    async def _sign(self, view: OrderView, number: int) -> tuple[LanePlan, Signed]:
         """Quote, build, simulate and sign; nothing that can execute leaves the process here."""
+        order = view.order
         plan = self._executor.plan(order)
         if plan is None:
             raise TransientError(ReasonCode.METHODS_UNAVAILABLE, "no method would take a push now")
         quoted = await self._timed("quote", self._trading.quote(order))
         needs = self._executor.needs(plan)
-        draft = await self._timed("build", self._trading.draft(order, number, quoted, needs))
+        build = self._trading.draft(order, number, quoted, needs, view.attempts)
+        draft = await self._timed("build", build)
         simulation = await self._timed("simulate", self._chain.simulate(draft.raw, draft.slot))
         explained = self._trading.check(draft, simulation)
         if explained is not None:

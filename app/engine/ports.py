@@ -272,9 +272,17 @@ class Trading(Protocol):
         """Give the wallet's balances as read in this slot."""
 
     async def draft(
-        self, order: Order, number: int, quoted: Quoted, needs: Sequence[TipNeeds]
+        self,
+        order: Order,
+        number: int,
+        quoted: Quoted,
+        needs: Sequence[TipNeeds],
+        earlier: Sequence[StoredAttempt],
     ) -> Draft:
-        """Build attempt `number` of the order, unsigned and with the largest compute limit."""
+        """Build attempt `number` of the order, unsigned and with the largest compute limit.
+
+        `earlier`: the order's attempts so far; what they cost counts against its cap on fees.
+        """
 
     def check(self, draft: Draft, simulation: Simulation) -> Explained | None:
         """Judge a simulation: None when it did what was quoted, within the bound."""

@@ -17,6 +17,8 @@ MOVES_ON: Final = frozenset({ReplyOutcome.NOT_SENT, ReplyOutcome.REJECTED, Reply
 SOON_SECONDS: Final = 1.5
 """A method that takes a push within this time is worth signing for: Jito admits one a second."""
 
+BREAKER_OPEN: Final = "breaker_open"
+
 Told = Callable[[Submission], Awaitable[None]]
 
 
@@ -70,8 +72,7 @@ class TransactionExecutor:
         return self._executors[name].hindrance(again=again)
 
     def _takes_soon(self, name: str) -> bool:
-        hindrance = self._hindrance(name)
-        return hindrance is None or hindrance.seconds <= SOON_SECONDS
+        return _soon(self._hindrance(name))
 
     def needs(self, plan: LanePlan) -> Sequence[TipNeeds]:
         """Give what the plan's methods demand of the transaction."""
@@ -89,7 +90,7 @@ class TransactionExecutor:
         return [
             f"{name} ({hindrance.reason})"
             for name, hindrance in hindrances.items()
-            if hindrance is not None and hindrance.seconds > SOON_SECONDS
+            if hindrance is not None and not _soon(hindrance)
         ]
 
     def states(self) -> Sequence[Mapping[str, object]]:
@@ -203,6 +204,13 @@ class TransactionExecutor:
             return Reply(ReplyOutcome.UNKNOWN, "timeout")
         except Exception as error:  # noqa: BLE001 - a plug-in's defect tells nothing about the bytes
             return Reply(ReplyOutcome.UNKNOWN, f"defect:{type(error).__name__}")
+
+
+def _soon(hindrance: Hindrance | None) -> bool:
+    """Tell whether a push is worth signing for: a breaker that closes soon may as well open again."""
+    if hindrance is None:
+        return True
+    return hindrance.reason != BREAKER_OPEN and hindrance.seconds <= SOON_SECONDS
 
 
 def _submission(name: str, reply: Reply, sent_at_us: int, seconds: float) -> Submission:

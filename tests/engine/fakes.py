@@ -59,6 +59,7 @@ class FakeTrading:
     def __init__(self) -> None:
         self.script = Script()
         self.signed: list[Signed] = []
+        self.earlier: list[int] = []
         self.checks: deque[Explained | None] = deque()
         self.fill_error: Exception | None = None
         self.explained = SLIPPED
@@ -73,8 +74,14 @@ class FakeTrading:
         return await self.script.run("balances", lambda: Balances(slot=1, lamports=10**12))
 
     async def draft(
-        self, order: Order, number: int, quoted: Quoted, needs: Sequence[TipNeeds]
+        self,
+        order: Order,
+        number: int,
+        quoted: Quoted,
+        needs: Sequence[TipNeeds],
+        earlier: Sequence[StoredAttempt],
     ) -> Draft:
+        self.earlier.append(len(earlier))
         name = f"{order.order_id}/{number}"
         return await self.script.run("draft", lambda: Draft(name.encode(), 1, name))
 
@@ -119,6 +126,7 @@ class FakeExecutor:
         self.script = Script()
         self.admitting = True
         self.wait = 10.0
+        self.shut = "breaker_open"
         self.claims: dict[str, str] = {}
         self.replies: deque[Reply] = deque()
         self.reply = ACCEPTED
@@ -129,7 +137,7 @@ class FakeExecutor:
         self._chain = chain
 
     def hindrance(self, *, again: bool = False) -> Hindrance | None:
-        return None if self.admitting else Hindrance("breaker_open", self.wait)
+        return None if self.admitting else Hindrance(self.shut, self.wait)
 
     def reset(self) -> None:
         self.admitting = True

@@ -229,6 +229,7 @@ class Simulation:
                 for method in rig.methods.values():
                     method.admitting = not self.chance(0.2)
                     method.wait = self.rng.choice([0.3, 1.0, 10.0])
+                    method.shut = self.rng.choice(["limited", "breaker_open"])
                     method.reply = Reply(self.rng.choice(outcomes), "said")
             await pass_time(self.rng.uniform(0.5, 5))
 

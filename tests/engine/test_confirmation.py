@@ -388,14 +388,14 @@ async def test_a_lane_that_makes_wait_is_come_back_to_as_soon_as_it_does_not() -
     """Not only after the next rebroadcast interval; nothing left the process meanwhile."""
     async with running(Rig(Knobs(rebroadcast=30, poll=0.1))) as rig:
         nothing_lands(rig)
-        rig.rpc.admitting, rig.rpc.wait = False, 1.0
+        rig.rpc.admitting, rig.rpc.wait, rig.rpc.shut = False, 1.0, "limited"
         order_id = await submitted(rig)
         await pass_time(3)
         assert rig.rpc.pushed == []
         rig.rpc.admitting = True
         await rig.until(lambda: rig.rpc.pushed, seconds=2)
         told = [(s.outcome, s.reason) for s in only(rig, order_id).submissions]
-        assert told[0] == (ReplyOutcome.NOT_SENT, "breaker_open")
+        assert told[0] == (ReplyOutcome.NOT_SENT, "limited")
         assert len(told) == 2
 
 

@@ -251,6 +251,7 @@ async def test_another_attempt_is_signed_only_after_the_first_is_proved_dead() -
         assert first.proof is not None
         assert first.signature != second.signature
         assert rig.telemetry.of("resigned") == [("attempt_expired",)]
+        assert rig.trading.earlier == [0, 1]  # what the first one cost counts against the cap
 
 
 async def test_every_stage_is_measured() -> None:

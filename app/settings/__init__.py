@@ -5,176 +5,56 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeGuard, get_origin
+from typing import Any, Final, Literal, TypeGuard, get_origin
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-)
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
 
 from app.domain.errors import StartupError
+from app.settings.sections import (
+    Execution,
+    Fees,
+    Log,
+    MarketEntry,
+    Methods,
+    Metrics,
+    OrderManagement,
+    Sandbox,
+    Server,
+    Solana,
+    TokenEntry,
+    Wallet,
+)
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "PREFIX",
+    "SHIPPED_CONFIG",
+    "MarketEntry",
+    "OrderManagement",
+    "Server",
+    "Settings",
+    "Solana",
+    "load_settings",
+    "variable_of",
+]
 
 PREFIX: Final = "SYNERGY7_"
 CONFIG_VARIABLE: Final = "SYNERGY7_CONFIG"
-SHIPPED_CONFIG: Final = Path(__file__).resolve().parent.parent / "config.yaml"
+SHIPPED_CONFIG: Final = Path(__file__).resolve().parents[2] / "config.yaml"
 TODO: Final = "see docs/configuration.md"
-SECRETS: Final = (("wallet", "secret_key"),)
+SECRETS: Final = (
+    ("wallet", "secret_key"),
+    ("methods", "block_engine", "uuid"),
+    ("methods", "quicknode", "token"),
+)
 """Keys that may stand in the environment only."""
-
-
-def _listed(value: object) -> object:
-    """Read a list as the environment has it: JSON, or names with commas between."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
-Urls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Execution(_Section):
-    """How orders are executed."""
-
-    max_concurrent_executions: Annotated[int, Field(ge=1, le=4_096)] = 3
-    execution_timeout: Seconds = 30
-    transaction_timeout: Seconds = 30
-    retry_delay: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] = 2
-    max_retries: Annotated[int, Field(ge=0, le=100)] = 3
-    proof_endpoints: Annotated[int, Field(ge=1, le=16)] = 1
-    max_slippage_bps: Annotated[int, Field(ge=0, le=9_999)] = 50
-    allow_public_fallback: bool = True
-    max_queue: Count = 100_000
-    patience: Seconds = 3
-    """How long a method may hold bytes unlanded before the next one gets them too."""
-    rebroadcast_interval: Seconds = 1
-    push_timeout: Seconds = 3
-    status_interval: Annotated[float, Field(ge=0.02, le=60, allow_inf_nan=False)] = 0.4
-    drain_timeout: Seconds = 10
-    """Bound on an orderly end; attempts still in flight are taken up at the next start."""
-
-
-class OrderManagement(_Section):
-    """Where orders are kept, and for how long."""
-
-    order_timeout: Seconds = 300
-    db_path: Path = Path("output/production_orders.db")
-    database_url: SecretStr | None = None
-    max_history_size: Annotated[int, Field(ge=0)] = 10_000
-    cleanup_interval: Seconds = 3_600
-    retention_days: Annotated[int, Field(ge=0)] = 0
-    migrate_at_start: bool = True
-    backup_path: Path = Path("output/backups")
-
-
-class Metrics(_Section):
-    """Where execution metrics are kept, and for how long."""
-
-    metrics_db_path: Path = Path("output/production_metrics.db")
-    database_url: SecretStr | None = None
-    metrics_retention_days: Count = 30
-    cleanup_interval: Seconds = 3_600
-
-
-class Methods(_Section):
-    """Submission methods: their order, and a section each."""
-
-    order: Names = ("rpc",)
-    options: Mapping[str, Mapping[str, Any]] = {}
-
-
-class Fees(_Section):
-    """What is paid for landing."""
-
-    unit_price_micro_lamports: Annotated[int, Field(ge=0, le=50_000_000)] = 10_000
-
-
-class Wallet(_Section):
-    """The signer."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")] = "main"
-    keypair_file: Path | None = None
-    secret_key: SecretStr | None = None
-    reserve_sol: Annotated[Decimal, Field(ge=0, le=1_000_000)] = Decimal("0.05")
-
-
-class Solana(_Section):
-    """The endpoints that the chain is read from; on the sandbox they are known by themselves."""
-
-    rpc_urls: Urls = ()
-    ws_url: SecretStr | None = None
-    request_timeout: Seconds = 3
-    poll_interval: Annotated[float, Field(ge=0.02, le=10, allow_inf_nan=False)] = 0.8
-
-
-class Server(_Section):
-    """Where HTTP listens."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
-
-
-class Log(_Section):
-    """The log file and the console."""
-
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    path: Path = Path("logs/production_execution.log")
-    max_bytes: Annotated[int, Field(ge=10_000)] = 20_000_000
-    backups: Annotated[int, Field(ge=0, le=1_000)] = 5
-
-
-class TokenEntry(_Section):
-    """A mint by its symbol."""
-
-    mint: str
-    decimals: Annotated[int, Field(ge=0, le=18)]
-
-
-class PoolEntry(_Section):
-    """A pool of a market."""
-
-    venue: str
-    address: str
-
-
-class MarketEntry(_Section):
-    """A market: its pools and the smallest sizes worth a transaction, in whole tokens."""
-
-    pools: Annotated[tuple[PoolEntry, ...], Field(min_length=1)]
-    min_size: Annotated[Decimal, Field(ge=0)] = Decimal(0)
-    min_quote_size: Annotated[Decimal, Field(ge=0)] = Decimal(0)
-
-
-class Sandbox(_Section):
-    """The chain on this machine."""
-
-    ledger: Path = Path("output/sandbox")
-    file: Path = Path("output/sandbox.json")
-    slot_ms: Annotated[int, Field(ge=5, le=10_000)] = 400
-    seed: int = 7
-    program_file: Path | None = None
-    """The real Raydium CPMM program, to be run instead of the shipped one."""
-    keeper_volatility_bps: Annotated[int, Field(ge=0, le=1_000)] = 0
 
 
 class Settings(BaseSettings):
@@ -224,17 +104,28 @@ def load_settings(path: Path | None = None) -> Settings:
     found = _config_file(path)
     document = _read(found)
     _refuse_unknown_variables()
-    for section, key in SECRETS:
-        entries = document.get(section)
-        if isinstance(entries, dict) and key in entries:
-            what = f"{found}: {section}.{key} is a secret"
-            raise StartupError("CONFIG_SECRET", what, f"set {variable_of(section, key)} instead")
+    for key in SECRETS:
+        if _stands_in(document, key):
+            what = f"{found}: {'.'.join(key)} is a secret"
+            raise StartupError("CONFIG_SECRET", what, f"set {variable_of(*key)} instead")
+    _refuse_sender_keys(found, document)
     try:
         return Settings(**document)
     except ValidationError as error:
         raise _explain(error, found, document) from None
     except SettingsError:
         raise _no_json() from None
+
+
+def _refuse_sender_keys(path: Path, document: Mapping[str, object]) -> None:
+    """Refuse a sender's key in the file: whoever reads the file could send in its name."""
+    methods = document.get("methods")
+    senders = methods.get("senders") if isinstance(methods, dict) else None
+    for name in senders if isinstance(senders, dict) else ():
+        key = ("methods", "senders", str(name), "api_key")
+        if _stands_in(document, key):
+            what = f"{path}: {'.'.join(key)} is a secret"
+            raise StartupError("CONFIG_SECRET", what, f"set {variable_of(*key)} instead")
 
 
 def variable_of(*path: object) -> str:
