@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -121,15 +122,18 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(answer: Callable[[dict[str, Any]], Step]) -> AsyncIterator[Server]:
-    """Serve on a free port."""
+async def serving(
+    answer: Callable[[dict[str, Any]], Step], sock: socket.socket | None = None
+) -> AsyncIterator[Server]:
+    """Serve on a free port, or on a socket that is bound already."""
     server = Server(answer)
     tasks: set[asyncio.Task[None]] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.create_task(server.serve(reader, writer)))
 
-    listening = await asyncio.start_server(connected, "127.0.0.1", 0)
+    own = sock or socket.create_server(("127.0.0.1", 0))
+    listening = await asyncio.start_server(connected, sock=own)
     server.port = listening.sockets[0].getsockname()[1]
     try:
         yield server
