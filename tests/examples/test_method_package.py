@@ -7,15 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from app.domain.errors import StartupError
@@ -27,6 +21,7 @@ from app.solana.json_rpc import JsonRpcClient
 from examples.method_package.synergy7_relay import build
 from tests.domain.makers import attempt
 from tests.harness import ROOT, SEED_SIGNAL, Service, environment
+from tests.relay import Json, Relay, relaying
 from tests.solana.server import CLOSE, HANG, Observer, Step, http, scripted
 from tests.verifier import verify
 
@@ -179,57 +174,16 @@ def test_the_key_is_not_needed_and_the_address_is() -> None:
 # ----------------------------------------------------------------------------- in the service
 
 
-@dataclass
-class Relay:
-    """A relay on a thread, which hands what it gets to a node."""
-
-    node_url: str = ""
-    url: str = ""
-    taken: list[str] = field(default_factory=list)
-
-    def forward(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Hand a transaction over; gives what is answered."""
-        raw = document["transaction"]
-        params = [raw, {"encoding": "base64", "skipPreflight": True}]
-        request = {"jsonrpc": "2.0", "id": 1, "method": "sendTransaction", "params": params}
-        answer = httpx.post(self.node_url, json=request, timeout=5, trust_env=False).json()
-        self.taken.append(raw)
-        return {"signature": answer["result"]}
-
-
-@contextmanager
-def relaying() -> Iterator[Relay]:
-    """Run a relay on a free port."""
-    relay = Relay()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            said = json.dumps(relay.forward(json.loads(body))).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(said)))
-            self.end_headers()
-            self.wfile.write(said)
-
-        def log_message(self, *args: object) -> None:
-            """Say nothing on the console."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    relay.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield relay
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def says(relay: Relay, target: str, document: Json) -> tuple[int, Json]:
+    """Take a transaction as the example's relay does."""
+    assert target == "/submit"
+    return 200, {"signature": relay.hand_over(document["transaction"])}
 
 
 @pytest.mark.e2e
 def test_an_order_lands_through_the_package(site: Path, tmp_path: Path) -> None:
     """The service itself pushes through nothing else, and the chain has the order once."""
-    with relaying() as relay:
+    with relaying(says) as relay:
         env = {
             "PYTHONPATH": beside(site),
             "SYNERGY7_METHODS__ORDER": "relay",
@@ -242,7 +196,7 @@ def test_an_order_lands_through_the_package(site: Path, tmp_path: Path) -> None:
             (attempted,) = order["attempts"]
             pushed = {(each["method"], each["outcome"]) for each in attempted["submissions"]}
             assert pushed == {("relay", "accepted")}
-            assert relay.taken
+            assert relay.asked
             assert verify(sandbox.rpc_url, order, sandbox.wallet) == []
             (state,) = service.get("/status")["methods"]
             assert (state["name"], state["breaker"]) == ("relay", "closed")
