@@ -15,8 +15,8 @@ from typing import Final
 from app.executors.limiter import loop_time
 from app.executors.method import Target
 from app.executors.provider_rules import JITO_BUNDLES
-from app.executors.replies import UNANSWERED, classify
-from app.solana.json_rpc import JsonRpcClient, Result
+from app.executors.replies import by_rules
+from app.solana.json_rpc import JsonRpcClient, NeverSent, NoReply, Result, RpcError
 
 PATH: Final = "/api/v1/getInflightBundleStatuses"
 """Where a block engine answers; QuickNode's add-on answers at the endpoint itself."""
@@ -100,15 +100,16 @@ class BundleStatuses:
             return
         asked_at = self._monotonic()
         answer = await target.client.call("getInflightBundleStatuses", [ids], path=self._path)
-        if isinstance(answer, Result):
-            target.limiter.served()
-            self._learn(answer.value, ids, asked_at)
+        if isinstance(answer, NeverSent | NoReply):
             return
-        reply = classify(answer, "", JITO_BUNDLES)
-        if reply.reason == "rate_limited":
-            target.limiter.refused(reply.retry_after_seconds)
-        elif reply.reason not in UNANSWERED:
-            target.limiter.served()
+        if isinstance(answer, RpcError):
+            reply = by_rules(answer, JITO_BUNDLES.rules)
+            if reply.reason == "rate_limited":
+                target.limiter.refused(reply.retry_after_seconds)
+                return
+        target.limiter.served()
+        if isinstance(answer, Result):
+            self._learn(answer.value, ids, asked_at)
 
     def _next_of(self, client: JsonRpcClient) -> Sequence[str]:
         """Give some bundles of an endpoint, those first that were asked about longest ago."""

@@ -67,7 +67,7 @@ def classify(answer: Answer, expected: str, provider: Provider) -> Reply:
         case Result(value=value):
             same = value == expected
             return Reply(ReplyOutcome.ACCEPTED, "ok") if same else _unknown(provider.mismatch)
-        case RpcError():
+        case _:
             return by_rules(answer, provider.rules)
 
 

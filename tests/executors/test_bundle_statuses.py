@@ -20,7 +20,17 @@ from app.executors.method import Target
 from app.solana.json_rpc import Answer, JsonRpcClient, Result
 from tests.engine import virtual_time
 from tests.executors.kit import Clock
-from tests.solana.server import CLOSE, Observer, Server, Step, client_of, error, result, serving
+from tests.solana.server import (
+    CLOSE,
+    Observer,
+    Server,
+    Step,
+    client_of,
+    error,
+    http,
+    result,
+    serving,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -244,7 +254,12 @@ async def test_a_region_that_tells_us_off_is_left_alone() -> None:
 
 @pytest.mark.parametrize(
     ("between", "rest"),
-    [(said("Pending"), 5.0), (error(500, -32603, "oops"), 5.0), (CLOSE, 10.0)],
+    [
+        (said("Pending"), 5.0),
+        (error(500, -32603, "oops"), 5.0),
+        (http(200, "<html>"), 5.0),
+        (CLOSE, 10.0),
+    ],
 )
 async def test_only_an_answer_shortens_the_next_rest(between: Step, rest: float) -> None:
     """As for a send."""
@@ -254,6 +269,17 @@ async def test_only_an_answer_shortens_the_next_rest(between: Step, rest: float)
         for answer in (busy, between, busy):
             await rig.poll(answer, after=20)
         assert rig.targets[0].limiter.wait_seconds() == rest
+
+
+async def test_an_engine_that_is_not_reached_shortens_nothing() -> None:
+    """Nobody was asked, nobody answered."""
+    async with watching() as rig:
+        rig.watch()
+        await rig.poll(error(429, -32097, "slow down"))
+        await rig.targets[0].client.close()
+        await rig.poll(after=20)
+        rig.targets[0].limiter.refused(None)
+        assert rig.targets[0].limiter.wait_seconds() == 10
 
 
 async def test_many_are_asked_about_in_turns_of_five() -> None:
