@@ -90,7 +90,8 @@ def connect(
 ) -> JsonRpcClient:
     """Make a client that the stack closes; raises StartupError for what is no HTTP URL."""
     if not url.startswith(("http://", "https://")):
-        raise StartupError("CONFIG_INVALID", "an RPC URL is no http(s) URL", "mend solana.rpc_urls")
+        todo = "mend solana.rpc_urls, or the URLs under methods and fees"
+        raise StartupError("CONFIG_INVALID", "the URL of an endpoint is no http(s) URL", todo)
     client = JsonRpcClient(url, timeout_seconds=seconds, observer=observer, headers=headers)
     stack.push_async_callback(client.close)
     return client

@@ -187,14 +187,15 @@ def attempt_values(attempt: StoredAttempt, account: str) -> Values:
 
 def _plan_document(plan: LanePlan) -> Values:
     lanes = [[lane.method, lane.patience_ms] for lane in plan.lanes]
-    return {"strategy": plan.strategy.value, "lanes": lanes}
+    return {"strategy": plan.strategy.value, "private": plan.private, "lanes": lanes}
 
 
 def _plan_of(stored: Any) -> LanePlan:  # noqa: ANN401 - JSON as it was stored
     """Read a plan; rows of before strategies hold the lanes alone, one after the other."""
     document: Values = {"lanes": stored} if isinstance(stored, list) else stored
     lanes = tuple(Lane(method, patience_ms) for method, patience_ms in document["lanes"])
-    return LanePlan(lanes, LaneStrategy(document.get("strategy", LaneStrategy.FALLBACK)))
+    strategy = LaneStrategy(document.get("strategy", LaneStrategy.FALLBACK))
+    return LanePlan(lanes, strategy, private=document.get("private", False))
 
 
 def _quote_document(signed: Signed) -> Values:

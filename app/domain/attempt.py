@@ -72,6 +72,8 @@ class LanePlan:
 
     lanes: tuple[Lane, ...]
     strategy: LaneStrategy = LaneStrategy.FALLBACK
+    private: bool = False
+    """The bytes may go through private methods only, also if one of the lanes has become public since."""
 
 
 @dataclass(frozen=True, slots=True)

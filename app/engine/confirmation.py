@@ -19,6 +19,7 @@ from app.domain.outcome import (
     ChainStatus,
     Commitment,
     Heights,
+    ReplyOutcome,
     Seen,
     Verdict,
     verdict,
@@ -330,10 +331,16 @@ class Confirmation:
         if wait_seconds is not None:
             soon = self._clock.monotonic() + wait_seconds
             watched.next_push_at = min(watched.next_push_at, soon)
+        await self._record(watched)
 
     async def _pushed(self, watched: _Watched, submission: Submission) -> None:
-        """Record how a push went; the record never decides anything, nor keeps bytes from going on."""
+        """Take note of a push; what sent nothing is written with what comes next."""
         watched.pushes.append(submission)
+        if submission.outcome is not ReplyOutcome.NOT_SENT:
+            await self._record(watched)
+
+    async def _record(self, watched: _Watched) -> None:
+        """Record how pushes went; the record never decides anything, nor keeps bytes from going on."""
         at_us = self._clock.now_us()
 
         def make(view: OrderView) -> list[Change]:

@@ -52,9 +52,12 @@ class TransactionExecutor:
         lanes = self._allowed(names, public_fallback=order.signal.allow_public_fallback)
         if not any(self._takes_soon(name) for name in lanes):
             return None
-        return LanePlan(
-            tuple(Lane(name, self._patience_ms[name]) for name in lanes), self._strategy
-        )
+        private = not order.signal.allow_public_fallback and all(map(self._is_private, lanes))
+        kept = tuple(Lane(name, self._patience_ms[name]) for name in lanes)
+        return LanePlan(kept, self._strategy, private)
+
+    def _is_private(self, name: str) -> bool:
+        return self._executors[name].privacy is Privacy.PRIVATE
 
     def _allowed(self, names: Sequence[str], *, public_fallback: bool) -> list[str]:
         """Leave out disabled lanes, and the public ones beside a private one when the order forbids it.
@@ -62,7 +65,7 @@ class TransactionExecutor:
         Bytes that have been sent privately never become public then, whatever the lanes' order is.
         """
         known = [name for name in names if name in self._executors]
-        private = [name for name in known if self._executors[name].privacy is Privacy.PRIVATE]
+        private = [name for name in known if self._is_private(name)]
         allowed = known if public_fallback or not private else private
         return [name for name in allowed if name not in self._disabled]
 
@@ -135,10 +138,12 @@ class TransactionExecutor:
         """Push the bytes as the turn says; gives the seconds after which a hindered push is worth trying.
 
         `may` is asked before every push: a lane takes its time, and leave may end meanwhile. `told` gets
-        each submission as soon as it is over, and raises nothing. A method that is no longer configured
-        is passed over: the bytes stay as they are.
+        each submission as soon as it is over, and raises nothing. A method that is no longer configured,
+        or has become public under a plan that is private, is passed over: the bytes stay as they are.
         """
         names = [name for name in turn.methods if name in self._executors]
+        if attempt.plan.private:
+            names = [name for name in names if self._is_private(name)]
         if turn.at_once:
             return await self._race(attempt, names, turn, may, told)
         return await self._fall_back(attempt, names, turn, may, told)

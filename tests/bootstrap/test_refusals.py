@@ -79,7 +79,7 @@ async def test_a_mistake_is_refused(
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"solana.rpc_urls": ["ftp://127.0.0.1"]}, "CONFIG_INVALID: an RPC URL is no http"),
+        ({"solana.rpc_urls": ["ftp://127.0.0.1"]}, "CONFIG_INVALID: the URL of an endpoint is no http"),
         ({"wallet.keypair_file": None}, "WALLET_MISSING: no wallet is configured"),
     ],
 )

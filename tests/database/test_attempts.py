@@ -45,7 +45,7 @@ async def test_a_plan_reads_back_with_its_strategy(store: SqlStore) -> None:
         stored = await store.store_attempt(
             claimed,
             steps.signed(f"sig{number}"),
-            LanePlan(lanes, strategy),
+            LanePlan(lanes, strategy, private=number > 0),
             balances=steps.RICH,
             reserve_lamports=0,
             at_us=SOON,
@@ -53,7 +53,7 @@ async def test_a_plan_reads_back_with_its_strategy(store: SqlStore) -> None:
         assert isinstance(stored, Claimed)
         view = await store.view("default", f"order{number}")
         assert view is not None
-        assert view.attempts[0].plan == LanePlan(lanes, strategy)
+        assert view.attempts[0].plan == LanePlan(lanes, strategy, private=number > 0)
 
 
 async def test_a_plan_of_before_strategies_is_a_fallback(sqlite_url: str) -> None:

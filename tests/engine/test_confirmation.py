@@ -326,7 +326,7 @@ async def test_a_fill_that_was_not_recorded_is_recorded_again(fault: Fault) -> N
 async def test_a_push_whose_record_fails_is_watched_all_the_same() -> None:
     """The record of a push decides nothing."""
     async with running(Rig(Knobs(poll=0.1))) as rig:
-        rig.store.script.add("record", Fault(refuses=busy()))
+        rig.store.script.add("record", Fault(refuses=busy()), Fault(refuses=busy()))
         order_id = await rig.post()
         await rig.reaches(order_id, OrderStatus.FILLED)
         assert only(rig, order_id).submissions == ()

@@ -218,6 +218,30 @@ def test_private_bytes_stay_private_when_the_private_method_is_disabled() -> Non
     assert over.plan(order) is None
 
 
+async def test_private_bytes_stay_private_when_a_lane_has_become_public() -> None:
+    """The plan says so: what is configured otherwise since the bytes were signed opens no public lane."""
+    bundle, jito = (
+        Method("bundle", privacy=Privacy.PRIVATE),
+        Method("jito", privacy=Privacy.PRIVATE),
+    )
+    over = executor(bundle, jito, Method("rpc"))
+    plan = over.plan(makers.order(signal=makers.signal(allow_public_fallback=False)))
+    assert plan == LanePlan((Lane("bundle", 2_500), Lane("jito", 2_500)), private=True)
+    bundle.reply = replies(ReplyOutcome.REJECTED)
+    jito.privacy = Privacy.PUBLIC
+    submissions = await push(over, makers.attempt(plan=plan))
+    assert [s.method for s in submissions] == ["bundle"]
+    assert jito.raw == []
+
+
+def test_an_order_that_was_never_private_has_no_private_plan() -> None:
+    """Its methods are public, as it wished: they go on being used."""
+    order = makers.order(signal=makers.signal(allow_public_fallback=False, methods=("rpc",)))
+    plan = executor(Method("rpc")).plan(order)
+    assert plan is not None
+    assert not plan.private
+
+
 def test_methods_are_known_reset_and_asked_what_they_say() -> None:
     """Claims are given by method; one that says nothing, or is gone, is left out."""
     jito, rpc = Method("jito", said="Failed"), Method("rpc")
