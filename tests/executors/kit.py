@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain.attempt import StoredAttempt
 from app.domain.outcome import Reply
 from app.engine.ports import Executor, TipNeeds
 from app.executors.gate import Gate
@@ -73,6 +74,8 @@ def always(step: Answers) -> Callable[[dict[str, Any]], Step]:
     return step if callable(step) else (lambda _request: step)
 
 
-async def push(executor: Executor, seconds: float = SECONDS) -> Reply:
+async def push(
+    executor: Executor, seconds: float = SECONDS, attempt_: StoredAttempt = ATTEMPT
+) -> Reply:
     """Push once."""
-    return await executor.submit(ATTEMPT, asyncio.get_running_loop().time() + seconds)
+    return await executor.submit(attempt_, asyncio.get_running_loop().time() + seconds)
