@@ -123,6 +123,16 @@ WIRES = [
         headers=AUTHORIZED,
         given={"json_template": {"submitProtection": "SP_HIGH"}},
     ),
+    Wire(
+        "bloxroute",
+        "/api/v2/submit-batch",
+        {"entries": [{"transaction": {"content": TX}}], **BLOXROUTE},
+        headers=AUTHORIZED,
+        given={
+            "path": "/api/v2/submit-batch",
+            "json_template": {"entries": [{"transaction": {"content": "$TX_B64"}}]},
+        },
+    ),
     Wire("triton", f"/{IN_PATH}", rpc_body(FAST)),
     Wire(
         "triton",

@@ -12,7 +12,7 @@ from solders.compute_budget import (
     set_compute_unit_price,
 )
 from solders.instruction import AccountMeta, CompiledInstruction, Instruction
-from solders.message import MessageHeader, MessageV0
+from solders.message import MessageHeader, MessageV0, MessageV1
 from solders.pubkey import Pubkey
 from solders.system_program import CreateAccountParams, create_account
 from solders.transaction import VersionedTransaction
@@ -106,6 +106,12 @@ def test_a_program_from_nowhere_makes_bytes_unreadable() -> None:
     )
     unsigned = VersionedTransaction.populate(message, [WALLET.sign_message(b"")])
     assert read_terms(bytes(unsigned)) is None
+
+
+def test_a_kind_of_message_that_is_not_built_here_is_not_judged() -> None:
+    """A newer one has its compute budget elsewhere."""
+    newer = MessageV1.try_compile(WALLET.pubkey(), [pay(PAYEE, 5_000)], BLOCKHASH)
+    assert read_terms(bytes(VersionedTransaction(newer, [WALLET]))) is None
 
 
 @given(st.binary(max_size=300))
