@@ -69,16 +69,15 @@ class BlockEngine:
         return await self._rpc(request, region, methods)
 
     async def _rpc(self, request: Request, region: str, methods: Mapping[str, Method]) -> Response:
-        calls = parse_request(request.body)
+        calls = parse_request(request.body, bundle_only=says_bundle_only(request))
         # an unreadable request is one that counts, and the engine takes no batches
         one = calls[0] if isinstance(calls, list) and len(calls) == 1 else Asked("", None)
         wait_ms = self._limit.wait_ms((request.client, region))
         if wait_ms:
             return self._calls.refuse(request, [one], _over_limit(self._limit, wait_ms))
-        bundle_only = says_bundle_only(request)
 
         def work(views: Sequence[View]) -> Response:
-            shown = answer(self._node, one, views[0], methods, bundle_only=bundle_only)
+            shown = answer(self._node, one, views[0], methods)
             if isinstance(calls, dict):
                 shown = calls
             elif len(calls) > 1:

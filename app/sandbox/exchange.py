@@ -8,10 +8,12 @@ from app.sandbox.http import Request, Response
 from app.sandbox.journal import Entry, Journal
 from app.sandbox.rpc import Asked
 from app.sandbox.rules import Rule
+from app.sandbox.sent import names_of
 
 Work = Callable[[Sequence[View]], Response]  # gets how the chain looks to each of the calls
 TooManyCalls = Callable[[Rule, object], Response]  # gets the id of the call that was one too many
 
+BLOCK_ENGINE = "jito"  # the endpoint where every transaction is a bundle too
 LIMITED = "rate_limit"  # stands in the journal where no rule, but the endpoint's own limit, refused
 
 
@@ -34,6 +36,8 @@ class Exchange:
         entries = [self._note(request, each) for each in asked]
         hits = [self._strike(request, *pair) for pair in zip(asked, entries, strict=True)]
         rules = [rule for each in hits for rule in each]
+        if rules:
+            self._name_sends(asked)  # who does the work names them else, but may not come to it
         response = await self._faults.before(
             rules, lambda rule: self._too_many(rule, asked[0].call_id)
         )
@@ -45,9 +49,14 @@ class Exchange:
     def refuse(self, request: Request, asked: Sequence[Asked], response: Response) -> Response:
         """Note calls that are over the endpoint's own limit, and give their answer."""
         entries = [self._note(request, each) for each in asked]
+        self._name_sends(asked)
         for entry in entries:
             entry.faults.append(LIMITED)
         return _answered(entries, response)
+
+    def _name_sends(self, asked: Sequence[Asked]) -> None:
+        for each in asked:
+            each.sent.update(names_of(each, as_bundle=self._endpoint == BLOCK_ENGINE))
 
     def _note(self, request: Request, asked: Asked) -> Entry:
         entry = self._journal.note(self._endpoint, request.port, request.path, asked.rpc_method)

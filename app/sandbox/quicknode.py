@@ -62,17 +62,14 @@ class QuickNode:
             return text_response("Not Found", 404)
         if request.method != "POST":
             return text_response("Bad Request", 400)
-        calls = parse_request(request.body)
+        calls = parse_request(request.body, bundle_only=says_bundle_only(request))
         if isinstance(calls, dict):
             return json_response(calls)
         single = request.body.lstrip()[:1] != b"["
-        bundle_only = says_bundle_only(request)
 
         def work(views: Sequence[View]) -> Response:
             pairs = zip(calls, views, strict=True)
-            answers = [
-                answer(self._node, *pair, self._methods, bundle_only=bundle_only) for pair in pairs
-            ]
+            answers = [answer(self._node, *pair, self._methods) for pair in pairs]
             return json_response(answers[0] if single else answers)
 
         return await self._calls.run(request, calls, work)

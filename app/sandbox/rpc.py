@@ -28,11 +28,15 @@ BY_NAME = frozenset({"qn_estimatePriorityFees"})
 
 @dataclass(slots=True)
 class Asked:
-    """One call of a request; `sent` names the transaction of a send."""
+    """One call of a request; `sent` names the transactions of a send.
+
+    `bundle_only` is what the URL said of it: land it as a bundle of its own or not at all.
+    """
 
     rpc_method: str
     document: object
     sent: dict[str, object] = field(default_factory=dict)
+    bundle_only: bool = False
 
     @property
     def call_id(self) -> object:
@@ -40,7 +44,7 @@ class Asked:
         return self.document.get("id") if isinstance(self.document, dict) else None
 
 
-def parse_request(body: bytes) -> list[Asked] | Json:
+def parse_request(body: bytes, *, bundle_only: bool = False) -> list[Asked] | Json:
     """Split a body into its calls (one, or a batch); gives an error response when it cannot."""
     try:
         document = json.loads(body)
@@ -49,7 +53,7 @@ def parse_request(body: bytes) -> list[Asked] | Json:
     calls = document if isinstance(document, list) else [document]
     if not calls:
         return failure(None, RpcError(INVALID_REQUEST, "Invalid request"))
-    return [Asked(_name(call), call) for call in calls]
+    return [Asked(_name(call), call, bundle_only=bundle_only) for call in calls]
 
 
 def answer(
@@ -57,8 +61,6 @@ def answer(
     asked: Asked,
     view: View = HEALTHY,
     methods: Mapping[str, Method] = METHODS,
-    *,
-    bundle_only: bool = False,
 ) -> Json:
     """Answer one call."""
     document = asked.document
@@ -70,7 +72,7 @@ def answer(
         return failure(call_id, RpcError(METHOD_NOT_FOUND, "Method not found"))
     try:
         params = Params(_listed(asked.rpc_method, document.get("params")))
-        call = Call(node, params, view, asked.sent, bundle_only)
+        call = Call(node, params, view, asked.sent, asked.bundle_only)
         return {"jsonrpc": "2.0", "result": method(call), "id": call_id}
     except RpcError as error:
         return failure(call_id, error)
