@@ -1,6 +1,7 @@
 """What an answer to a push means: every known body, provider by provider, as it comes over the wire."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,14 @@ from app.executors.provider_rules import (
     LIL_JIT,
     QUICKNODE,
 )
-from app.executors.replies import Provider, classify, health
+from app.executors.replies import (
+    NEUTRAL_REASONS,
+    SERVER_ERROR,
+    UNANSWERED,
+    Provider,
+    classify,
+    health,
+)
 from app.solana.json_rpc import (
     Answer,
     Garbled,
@@ -477,3 +485,13 @@ def test_a_fault_of_the_vendors_own_is_never_a_refusal(http: int, code: int | No
     for provider in (AGAVE, JITO_TRANSACTIONS, JITO_BUNDLES, QUICKNODE, LIL_JIT):
         reply = classify(RpcError(http, code, "oops"), SIGNATURE, provider)
         assert reply.outcome is U or reply.reason == "rate_limited"
+
+
+def test_every_reason_is_explained() -> None:
+    """The operator finds each in docs/operation.md."""
+    rules = [rule for provider in EVERY.values() for rule in provider.rules]
+    said = {rule.reason for rule in rules} | {provider.mismatch for provider in EVERY.values()}
+    said |= NEUTRAL_REASONS | UNANSWERED | {"ok", "transport", "garbled", SERVER_ERROR}
+    said |= {"breaker_open", "disabled"}
+    told = (Path(__file__).resolve().parents[2] / "docs" / "operation.md").read_text()
+    assert {reason for reason in said if f"`{reason}`" not in told} == set()
