@@ -131,7 +131,7 @@ class _Wired:
         self.supervisor = supervisor
         self.seen = Sightings()
         self.clock = SystemClock()
-        self.chain, self.notices = _chain(settings, opened.network)
+        self.chain, self.notices = _chain(settings, opened.network, opened.telemetry.hedged)
         self.notes = SystemNotes(opened.store, self.clock)
         around = Surroundings(
             settings, opened.network, opened.telemetry, opened.stack, self.notes.noted
@@ -267,13 +267,16 @@ class _Wired:
         return work
 
 
-def _chain(settings: Settings, network: opening.Network) -> tuple[RpcChain, LandingNotices]:
+def _chain(
+    settings: Settings, network: opening.Network, on_hedge: Callable[[str], None]
+) -> tuple[RpcChain, LandingNotices]:
     notices = LandingNotices(network.ws_url or "")
     chain = RpcChain(
         network.clients,
         proof_endpoints=settings.execution.proof_endpoints,
         poll_seconds=settings.solana.poll_interval,
         notice=notices.subscribe if network.ws_url is not None else None,
+        on_hedge=on_hedge,
     )
     return chain, notices
 

@@ -50,14 +50,15 @@ class RpcChain:
         poll_seconds: float,
         notice: Callable[[str], Awaitable[None]] | None = None,
         hedge_seconds: float | None = HEDGE_SECONDS,
-        health: EndpointHealth | None = None,
+        on_hedge: Callable[[str], None] = lambda _method: None,
     ) -> None:
         """`notice` subscribes to a signature, an accelerator; `poll_seconds` paces the watch of the tip.
 
-        A read that has no answer after `hedge_seconds` (None: never) goes to the next endpoint too.
+        A read that has no answer after `hedge_seconds` (None: never) goes to the next endpoint too, and
+        `on_hedge` is told its RPC method.
         """
         self._clients = list(clients)
-        self._endpoints = Endpoints(clients, health or EndpointHealth(_now), hedge_seconds)
+        self._endpoints = Endpoints(clients, EndpointHealth(_now), hedge_seconds, on_hedge)
         self._proof_endpoints = proof_endpoints
         self._poll_seconds = poll_seconds
         self._notice = notice

@@ -49,9 +49,17 @@ class Endpoints:
     """The endpoints of one chain, as one that reads."""
 
     def __init__(
-        self, clients: Sequence[JsonRpcClient], health: EndpointHealth, hedge_seconds: float | None
+        self,
+        clients: Sequence[JsonRpcClient],
+        health: EndpointHealth,
+        hedge_seconds: float | None,
+        on_hedge: Callable[[str], None] = lambda _method: None,
     ) -> None:
-        """`clients` are preferred in this order; `hedge_seconds` (None: never) starts a rival."""
+        """`clients` are preferred in this order; `hedge_seconds` (None: never) starts a rival.
+
+        `on_hedge` is told the RPC method of each read that got one.
+        """
+        self._on_hedge = on_hedge
         self._clients = list(clients)
         self._health = health
         self._hedge_seconds = hedge_seconds
@@ -85,7 +93,8 @@ class Endpoints:
 
         ranked = self._health.ranked(self._clients, method)
         seconds = self._hedge_seconds if hedged else None
-        race = _Race(ranked, ask, _MethodHealth(self._health, method), seconds)
+        of_method = _MethodHealth(self._health, method, self._on_hedge)
+        race = _Race(ranked, ask, of_method, seconds)
         return await race.run()
 
     async def _ask(
@@ -139,6 +148,10 @@ class _MethodHealth:
 
     health: EndpointHealth
     method: str
+    on_hedge: Callable[[str], None]
+
+    def hedged(self) -> None:
+        self.on_hedge(self.method)
 
     def well(self, client: JsonRpcClient) -> bool:
         return self.health.well(client, self.method)
@@ -196,6 +209,7 @@ class _Race(Generic[T]):
             self._running, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED
         )
         if not done:
+            self._health.hedged()
             self._start(self._waiting.popleft())
         return [self._finish(task) for task in list(self._running) if task in done]
 

@@ -1,7 +1,7 @@
 """A chain over nodes whose answers a test sets, on a clock that it may put forward."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
@@ -43,7 +43,10 @@ def put_forward(seconds: float) -> None:
 
 @asynccontextmanager
 async def chain_of(
-    *answers: dict[str, Any], proof_endpoints: int = 1, hedge_seconds: float | None = None
+    *answers: dict[str, Any],
+    proof_endpoints: int = 1,
+    hedge_seconds: float | None = None,
+    on_hedge: Callable[[str], None] = lambda _method: None,
 ) -> AsyncIterator[tuple[RpcChain, list[Node]]]:
     """Open a chain over nodes with these answers."""
     async with AsyncExitStack() as stack:
@@ -54,6 +57,7 @@ async def chain_of(
             proof_endpoints=proof_endpoints,
             poll_seconds=0.01,
             hedge_seconds=hedge_seconds,
+            on_hedge=on_hedge,
         )
         chain.belongs_to(GENESIS)
         chain.verified = True

@@ -1,7 +1,7 @@
 """Reads over two nodes that differ: who is asked, whose answer counts, and what a laggard cannot do."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -70,10 +70,14 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 @asynccontextmanager
 async def two(
-    first: dict[str, Any], second: dict[str, Any], hedge_seconds: float | None = NEVER_SECONDS
+    first: dict[str, Any],
+    second: dict[str, Any],
+    hedge_seconds: float | None = NEVER_SECONDS,
+    on_hedge: Callable[[str], None] = lambda _method: None,
 ) -> AsyncIterator[tuple[RpcChain, Node, Node]]:
     """Open a chain over two nodes of which all but these answers are well; it knows what is finalized."""
-    async with chain_of(DEAD, DEAD, hedge_seconds=hedge_seconds) as (chain, (a, b)):
+    opened = chain_of(DEAD, DEAD, hedge_seconds=hedge_seconds, on_hedge=on_hedge)
+    async with opened as (chain, (a, b)):
         a.answers["getEpochInfo"] = CLOSE
         await chain.look()  # both are asked, and name their chain
         put_forward(COOL_DOWN_SECONDS_MAX)
@@ -317,9 +321,12 @@ async def test_a_quick_endpoint_has_no_rival() -> None:
 
 async def test_an_endpoint_that_takes_long_gets_a_rival() -> None:
     """The read is answered, the slow one given up, and the next read goes elsewhere at once."""
-    async with two({METHOD: HANG}, {METHOD: NEWER}, HEDGE_SECONDS) as (chain, a, b):
+    told: list[str] = []
+    answers = ({METHOD: HANG}, {METHOD: NEWER})
+    async with two(*answers, HEDGE_SECONDS, told.append) as (chain, a, b):
         await chain.look()
         assert await chain.heights() == Heights(7_000, 900_000)
+        assert told == [METHOD]
         b.answers[METHOD] = NEWEST
         await chain.look()
         assert await chain.heights() == Heights(8_000, 900_001)
