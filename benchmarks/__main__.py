@@ -21,7 +21,8 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.audit import Audit
 from benchmarks.figures import Figure, show, summary
-from benchmarks.rows import Sizes, measure
+from benchmarks.rows import measure
+from benchmarks.sizes import Sizes
 
 OUTPUT = Path("output/bench.json")
 RUNS = 3

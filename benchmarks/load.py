@@ -5,9 +5,11 @@ The generator shares the machine with what it measures, so every microsecond spe
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
+
+import uvloop
 
 LOAD_SECONDS_MAX = 120.0
 """How long one load may take; a server that hangs fails the run."""
@@ -151,3 +153,9 @@ async def paced(port: int, requests: Sequence[bytes], *, per_second: float) -> L
     finally:
         for connection in idle:
             connection.close()
+
+
+def run(work: Coroutine[None, None, Load]) -> Load:
+    """Run a load to its end on an event loop of its own."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)

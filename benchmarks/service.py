@@ -2,19 +2,24 @@
 
 import json
 import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.audit import Audit, audit
-from benchmarks.load import Answer, post_request
-from tests.harness import Service
+from benchmarks.load import Answer, Load, at_once, paced, post_request, run
+from benchmarks.settings import SLOT_MS, Env
+from tests.harness import Service, environment, wait_until
 from tests.verifier import executions_by_order
 
+WIDTH: Final = 64
+"""Connections that post at once."""
+SANDBOX_START_SECONDS = 30.0
 DONE_SECONDS_MAX = 240.0
 POLL_SECONDS = 0.25
 ACCEPTED = 202
@@ -49,6 +54,23 @@ class Subject:
         ids = [str(json.loads(answer.body)["order_id"]) for answer in answers]
         self.accepted += ids
         return ids
+
+    def post_at_once(self, label: str, count: int) -> Load:
+        """Post signals as fast as answers come; all must be accepted."""
+        load = run(at_once(self.service.port, self.requests(label, count), width=WIDTH))
+        self.take(load.answers)
+        return load
+
+    def post_paced(self, label: str, count: int, per_second: float) -> tuple[Load, list[str]]:
+        """Post signals at even times, which must be accepted; gives their order ids too."""
+        requests = self.requests(label, count)
+        load = run(paced(self.service.port, requests, per_second=per_second))
+        return load, self.take(load.answers)
+
+    def warm_up(self, count: int) -> None:
+        """Have some orders executed that are not measured."""
+        self.post_at_once("warm-up", count)
+        self.wait_done()
 
     def wait_done(self) -> None:
         """Wait until every accepted order is final. Asks little: the figures come from the documents."""
@@ -105,10 +127,26 @@ def signal(client_order_id: str, number: int) -> bytes:
 
 
 @contextmanager
-def subject(folder: Path, env: Mapping[str, str]) -> Iterator[Subject]:
+def subject(folder: Path, env: Env) -> Iterator[Subject]:
     """Run a service in a folder, and end it in order."""
     with Service(folder, env) as service:
         yield Subject(service)
+
+
+@contextmanager
+def without_limits(folder: Path, env: Env) -> Iterator[None]:
+    """Run the sandbox that a service in this folder will take over; its block engine takes any pace."""
+    output = folder / "output"
+    output.mkdir(parents=True)
+    file = output / "sandbox.json"
+    command = [sys.executable, "-m", "app.sandbox", "--ledger", str(output / "sandbox")]
+    command += ["--file", str(file), "--slot-ms", env[SLOT_MS], "--jito-requests-per-second", "0"]
+    with subprocess.Popen(command, env=environment(), stdin=subprocess.DEVNULL) as process:
+        try:
+            wait_until("the sandbox runs", file.exists, SANDBOX_START_SECONDS)
+            yield
+        finally:
+            process.terminate()
 
 
 def unix_seconds(text: str) -> float:

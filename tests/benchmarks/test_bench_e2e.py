@@ -9,8 +9,8 @@ from rich.console import Console
 
 from benchmarks.__main__ import run
 from benchmarks.load import Answer
-from benchmarks.rows import Sizes
 from benchmarks.service import Refused, Subject
+from benchmarks.sizes import Sizes
 from tests.harness import Service
 
 pytestmark = pytest.mark.e2e
@@ -25,12 +25,21 @@ NAMES = [
     "websocket subscriptions for an order",
     "transactions signed for an order",
     "peak memory of the service",
+    "POST to filled, four methods, all up",
+    "POST to filled, the first method down",
+    "first method down, as a ratio to all up",
     "POST to 202, at 10/s, p50",
     "POST to 202, at 10/s, p99",
     "accepted to first byte sent, p50",
     "accepted to first byte sent, p99",
     "accepted to filled, 400 ms slots, p50",
     "accepted to filled, 400 ms slots, p99",
+    "four racing: accepted to first byte sent, p50",
+    "four racing: accepted to first byte sent, p99",
+    "four racing: accepted to the fourth method's first byte, p50",
+    "four racing: first byte, as a ratio to one method",
+    "four racing: accepted to filled, 400 ms slots, p50",
+    "four racing: methods that took an order's bytes",
 ]
 
 
@@ -44,7 +53,9 @@ def test_a_tiny_bench_measures_every_row_and_proves_every_order(tmp_path: Path) 
     assert all(each["runs"] and min(each["runs"]) > 0 for each in document["figures"])
     assert all(f" {name} " in screen.getvalue() for name in NAMES)
     orders = document["orders"]
-    assert orders["accepted"] == 3 * TINY.warm_up + TINY.intake + TINY.burst + TINY.steady
+    services = 6  # of the intake, the burst, the bursts with methods up and down, the two paces
+    posted = TINY.intake + 3 * TINY.burst + 2 * TINY.steady
+    assert orders["accepted"] == services * TINY.warm_up + posted
     assert not any(orders[name] for name in ("unfilled", "lost", "doubled", "strange"))
     assert screen.getvalue().splitlines()[-1].startswith("BENCH DONE: ")
 
