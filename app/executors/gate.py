@@ -1,12 +1,13 @@
 """The admission gate of a method. pybreaker only records: admission and the half-open probe are ours.
 
-Left to itself pybreaker replaces the failure that trips it, counts cancellations, and lets any number
-of probes through; so it never wraps a push, it is told afterwards how one went.
+Left to itself pybreaker replaces the failure that trips it, counts cancellations, lets any number of
+probes through, and measures by a wall clock that may be set; so it never wraps a push, it is told
+afterwards how one went, and how long it stays open is measured here.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -58,16 +59,26 @@ class Gate:
         failures_max: int = FAILURES_MAX,
         reset_seconds: float = RESET_SECONDS,
         on_change: Callable[[str], None] = lambda _state: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_change` is told the new state: closed, open, half-open."""
+        """`on_change` is told the new state: closed, open, half-open; `monotonic` gives seconds."""
         self._breaker = pybreaker.CircuitBreaker(
             fail_max=failures_max,
             reset_timeout=reset_seconds,
             name=name,
-            listeners=[_Listener(on_change)],
+            listeners=[_Listener(self._changed)],
             throw_new_error_on_trip=False,
         )
+        self._on_change = on_change
+        self._monotonic = monotonic
+        self._reset_seconds = reset_seconds
+        self._shut_until = float("-inf")
         self._probe: Ticket | None = None
+
+    def _changed(self, state: str) -> None:
+        if state == pybreaker.STATE_OPEN:
+            self._shut_until = self._monotonic() + self._reset_seconds
+        self._on_change(state)
 
     @property
     def state(self) -> str:
@@ -76,11 +87,9 @@ class Gate:
 
     def retry_after_seconds(self) -> float:
         """Give how long the gate stays shut; 0 when it is not."""
-        opened_at: datetime | None = self._breaker._state_storage.opened_at  # noqa: SLF001
-        if self.state != pybreaker.STATE_OPEN or opened_at is None:
+        if self.state != pybreaker.STATE_OPEN:
             return 0.0
-        reset = timedelta(seconds=self._breaker.reset_timeout)
-        return max((opened_at + reset - datetime.now(UTC)).total_seconds(), 0.0)
+        return max(self._shut_until - self._monotonic(), 0.0)
 
     def wait_seconds(self) -> float:
         """Give how long until `admit` gives a ticket, taking none; a probe under way may take a while."""

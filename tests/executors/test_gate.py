@@ -111,6 +111,20 @@ def test_late_results_of_pushes_from_before_are_ignored(verdict: Verdict) -> Non
     assert gate.state == "closed"
 
 
+def test_its_time_is_the_clock_that_it_is_given() -> None:
+    """From each opening on; the wall clock, which may be set, has no part in it."""
+    now = 1_000.0
+    gate = Gate("rpc", reset_seconds=10, monotonic=lambda: now)
+    push(gate, *[FAIL] * FAILURES_MAX)
+    assert gate.retry_after_seconds() == 10
+    now += 4
+    assert (gate.retry_after_seconds(), gate.admit()) == (6, None)
+    now += 6
+    assert (gate.retry_after_seconds(), gate.would_admit()) == (0, True)
+    push(gate, FAIL)
+    assert (gate.state, gate.retry_after_seconds()) == ("open", 10)
+
+
 def test_it_says_how_long_it_makes_wait() -> None:
     """Nothing while it admits; while its probe is under way, until that may be over."""
     gate = Gate("rpc", reset_seconds=60)
