@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -64,6 +64,11 @@ class World:
 class Rig:
     """One process: the engine's parts, wired."""
 
+    rules = RULES
+    confirmation_kind = Confirmation
+    executor_kind = TransactionExecutor
+    lifecycle_kind = Lifecycle
+
     def __init__(
         self,
         knobs: Knobs | None = None,
@@ -76,7 +81,7 @@ class Rig:
         self.world = world = world or World()
         self.clock, self.database, self.chain = world.clock, world.database, world.chain
         self.store = FakeStore(self.database, process)
-        self.trading = FakeTrading()
+        self.trading = self._trading()
         self.telemetry = FakeTelemetry()
         self.methods = {name: FakeExecutor(name, self.database, self.chain) for name in methods}
         self.ports = Ports(self.store, self.chain, self.trading, self.clock, self.telemetry)
@@ -85,16 +90,16 @@ class Rig:
         self.policy = RetryPolicy(int(knobs.retry_delay * S), knobs.max_retries)
         self.lease = Lease(self.store, self.clock)
         self.manager = self._manager()
-        executors: dict[str, Executor] = dict(self.methods)
-        self.executor = TransactionExecutor(
+        executors = self._executors()
+        self.executor = self.executor_kind(
             executors,
             clock=self.clock,
             telemetry=self.telemetry,
-            patience_seconds=dict.fromkeys(methods, knobs.patience),
+            patience_seconds=dict.fromkeys(executors, knobs.patience),
             push_seconds=knobs.push_seconds,
             strategy=knobs.strategy,
         )
-        self.confirmation = Confirmation(
+        self.confirmation = self.confirmation_kind(
             self.ports,
             settlement=Settlement(self.ports, self.policy, self.executor.claims),
             executor=self.executor,
@@ -103,7 +108,7 @@ class Rig:
             rebroadcast_seconds=knobs.rebroadcast,
             transaction_timeout_seconds=knobs.transaction_timeout,
         )
-        self.lifecycle = Lifecycle(
+        self.lifecycle = self.lifecycle_kind(
             self.ports,
             executor=self.executor,
             confirmation=self.confirmation,
@@ -123,10 +128,20 @@ class Rig:
             limits=Limits(knobs.slots, knobs.execution_timeout, knobs.drain),
         )
 
+    def _trading(self) -> FakeTrading:
+        return FakeTrading()
+
+    def _executors(self) -> Mapping[str, Executor]:
+        return dict(self.methods)
+
+    async def start(self) -> None:
+        """Start the process."""
+        await self.engine.start()
+
     def _manager(self) -> OrderManager:
         return OrderManager(
             self.ports,
-            rules=RULES,
+            rules=self.rules,
             wallet="main",
             new_id=lambda: str(next(self.world.ids)),
             order_timeout_seconds=self.knobs.order_timeout,

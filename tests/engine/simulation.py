@@ -43,6 +43,11 @@ DEATH: Final = 0.002
 _process: contextvars.ContextVar[str] = contextvars.ContextVar("process", default="")
 
 
+def current_process() -> str:
+    """Name the process within which this runs; empty outside of all."""
+    return _process.get()
+
+
 @dataclass
 class Chances:
     """How often things go wrong; calm is all zero."""
@@ -67,6 +72,7 @@ class Simulation:
     chances: Chances = field(default_factory=Chances)
     accepted: dict[str, str] = field(default_factory=dict)
     deaths: int = 0
+    life_seconds: tuple[float, float] = (5, 60)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -137,17 +143,20 @@ class Simulation:
             if self.chances is not CALM:
                 await pass_time(self.rng.uniform(0, 6))
 
+    def _rig(self, name: str) -> Rig:
+        knobs = replace(KNOBS, strategy=self.rng.choice(list(LaneStrategy)))
+        return Rig(knobs, world=self.world, methods=("rpc", "jito"), process=name)
+
     async def _live(self, name: str) -> None:
         """Be a process: start, serve until something ends it, stop in an orderly way."""
-        knobs = replace(KNOBS, strategy=self.rng.choice(list(LaneStrategy)))
-        rig = Rig(knobs, world=self.world, methods=("rpc", "jito"), process=name)
+        rig = self._rig(name)
         self._haunt(rig, name)
         try:
-            await rig.engine.start()
+            await rig.start()
         except (IntakeError, LeaseLostError):
             return
         self.alive[name] = rig
-        ends = asyncio.get_running_loop().time() + self.rng.uniform(5, 60)
+        ends = asyncio.get_running_loop().time() + self.rng.uniform(*self.life_seconds)
         while not (rig.failures or self.over):
             await pass_time(0.5)
             if self.chances is not CALM and asyncio.get_running_loop().time() > ends:
@@ -279,10 +288,14 @@ class Simulation:
             return
         try:
             self.accepted[key] = await rig.post(
-                client_order_id=key, priority=self.rng.randint(0, 9)
+                client_order_id=key, priority=self.rng.randint(0, 9), **self._wishes()
             )
         except (IntakeError, asyncio.CancelledError):
             return  # refused, or the process died while it was asked
+
+    def _wishes(self) -> dict[str, Any]:
+        """Give what else a signal says."""
+        return {}
 
     async def _cancel(self, order_id: str) -> None:
         rig = self._any_rig()
