@@ -226,7 +226,14 @@ def function_size(source: Source) -> Iterator[Found]:
                 )
 
 
-STARTERS = ("app/bootstrap.py", "app/bootstrap", "app/main.py", "app/cli.py", "app/cli")
+STARTERS = (
+    "app/bootstrap.py",
+    "app/bootstrap",
+    "app/main.py",
+    "app/cli.py",
+    "app/cli",
+    "app/settings",
+)
 
 
 def settings(source: Source) -> Iterator[Found]:

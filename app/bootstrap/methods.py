@@ -154,8 +154,8 @@ class MethodsBuilder:
             self._regions = tuple(self._connect(url, headers) for url in self._region_urls())
         pace = section.requests_per_second or math.inf
         return [
-            Target(client, context.limiter(f"{client.endpoint} block-engine", pace))
-            for client in self._regions
+            Target(client, context.limiter(f"{client.endpoint} region-{number}", pace))
+            for number, client in enumerate(self._regions)
         ]
 
     def _region_urls(self) -> Sequence[str]:
@@ -248,7 +248,11 @@ class MethodsBuilder:
     def _rpc(self, context: MethodContext) -> Executor:
         urls = [url.get_secret_value() for url in self._settings.rpc.urls]
         clients = [self._connect(url, {}) for url in urls] or context.rpc_clients
-        return rpc(clients, context.gate)
+
+        def limiter(client: JsonRpcClient) -> Limiter:
+            return context.limiter(f"{client.endpoint} rpc", math.inf)
+
+        return rpc(clients, context.gate, limiter=limiter)
 
 
 def quicknode_client(

@@ -11,7 +11,7 @@ PRICE_SECONDS: Final = 2
 """How long a figure counts as current: about five slots."""
 PRICE_KEPT_SECONDS: Final = 60
 """How long a figure serves when no newer one is to be had; after that congestion is another."""
-PRICE_WAIT_SECONDS: Final = 0.3
+PRICE_WAIT_SECONDS: Final = 0.3  # float ok: a time
 """The longest that an order waits for a figure, counted from when it was asked for."""
 PRICE_READ_SECONDS: Final = 2
 """When a question without an answer is given up, and asked again."""
