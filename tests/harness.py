@@ -39,6 +39,9 @@ class Sandbox:
     genesis_hash: str
     wallet_file: str
     ledger: str
+    jito_url: str
+    quicknode_url: str
+    quicknode_token: str
 
     @property
     def wallet(self) -> str:

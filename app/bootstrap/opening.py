@@ -1,7 +1,7 @@
 """Opens what lies outside the process: the log, the chain's endpoints, the key, the databases."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from os import getpid
@@ -80,9 +80,17 @@ async def open_network(settings: Settings, stack: AsyncExitStack, observer: Obse
         connect(url, {}, settings.solana.request_timeout, observer, stack) for url in urls
     )
     if settings.network == "sandbox" and endpoints is None:
-        endpoints = await ask_endpoints(clients[0])
+        endpoints = await _ask_in_turn(clients)
     shown = urls[0] if settings.network == "sandbox" else clients[0].endpoint
     return Network(clients, ws_url, shown, sandbox, wallet_file, endpoints)
+
+
+async def _ask_in_turn(clients: Sequence[JsonRpcClient]) -> SandboxEndpoints | None:
+    """Ask node after node for the sandbox's stand-ins: the first one may be away."""
+    for client in clients:
+        if (endpoints := await ask_endpoints(client)) is not None:
+            return endpoints
+    return None
 
 
 def connect(

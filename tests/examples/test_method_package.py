@@ -20,7 +20,7 @@ from app.executors.registry import MethodContext
 from app.solana.json_rpc import JsonRpcClient
 from examples.method_package.synergy7_relay import build
 from tests.domain.makers import attempt
-from tests.harness import ROOT, SEED_SIGNAL, Service, environment
+from tests.harness import ROOT, SEED_SIGNAL, Service, environment, free_port
 from tests.relay import Json, Relay, relaying
 from tests.solana.server import CLOSE, HANG, Observer, Step, http, scripted
 from tests.verifier import verify
@@ -94,7 +94,13 @@ def test_a_method_without_its_options_is_a_start_that_fails(site: Path, tmp_path
     result = subprocess.run(
         [sys.executable, "-m", "app.cli", "serve"],
         cwd=tmp_path,
-        env=environment({"PYTHONPATH": beside(site), "SYNERGY7_METHODS__ORDER": "relay"}),
+        env=environment(
+            {
+                "PYTHONPATH": beside(site),
+                "SYNERGY7_METHODS__ORDER": "relay",
+                "SYNERGY7_SERVER__PORT": str(free_port()),
+            }
+        ),
         capture_output=True,
         text=True,
         timeout=60,

@@ -38,6 +38,9 @@ class Chain:
         document = json.loads(self.file.read_text())
         self.rpc_url: str = document["rpc_url"]
         self.ws_url: str = document["ws_url"]
+        self.jito_url: str = document["jito_url"]
+        self.quicknode_url: str = document["quicknode_url"]
+        self.quicknode_token: str = document["quicknode_token"]
         self.wallet_file = Path(document["wallet_file"])
         return self
 

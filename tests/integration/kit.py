@@ -29,12 +29,14 @@ FAST: Mapping[str, object] = {
     "solana.poll_interval": 0.05,
 }
 """Waits cut to the chain's fast slots."""
+ONE_NODE: Mapping[str, object] = {"methods.order": ["rpc"]}
+"""The plainest method alone, for tests that script what becomes of the sends to a node."""
 
 Json = Mapping[str, Any]
 
 
 def configure(folder: Path, chain: Chain | None, changes: Mapping[str, object]) -> Settings:
-    """Write the shipped config.yaml with changes (`section.key`: value), and load it.
+    """Write the shipped config.yaml with changes (`section.key`: value, however deep), and load it.
 
     Databases and log lie in `folder`; with a chain the settings name it, to be adopted.
     """
@@ -52,11 +54,11 @@ def configure(folder: Path, chain: Chain | None, changes: Mapping[str, object]) 
             "sandbox.slot_ms": chain.slot_ms,
         }
     for path, value in {**places, **FAST, **changes}.items():
-        section, dot, key = path.partition(".")
-        if dot:
-            document.setdefault(section, {})[key] = value
-        else:
-            document[section] = value
+        *sections, key = path.split(".")
+        here = document
+        for section in sections:
+            here = here.setdefault(section, {})
+        here[key] = value
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(document))
     return load_settings(file)

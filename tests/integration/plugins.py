@@ -17,11 +17,17 @@ class Veil:
     privacy = Privacy.PRIVATE
     needs = TipNeeds()
 
-    def admits(self):
-        return True
+    def hindrance(self, *, again=False):
+        return None
 
     def state(self):
         return {"name": self.name, "privacy": "private", "breaker": "closed"}
+
+    def reset(self):
+        pass
+
+    def claim(self, signature):
+        return None
 
     async def submit(self, attempt, deadline):
         return Reply(ReplyOutcome.NOT_SENT, "transport")
@@ -35,20 +41,20 @@ SIEVE_METHOD = '''
 """Says that it has accepted the bytes of every first attempt, and drops them."""
 
 from app.domain.outcome import Reply, ReplyOutcome
-from app.executors.rpc import RpcExecutor
+from app.executors.method import Method, Target
+from app.executors.rpc import send
 
 
-class Sieve(RpcExecutor):
-    name = "sieve"
-
-    async def submit(self, attempt, deadline):
-        if attempt.number == 1:
-            return Reply(ReplyOutcome.ACCEPTED, "ok")
-        return await super().submit(attempt, deadline)
+async def push(client, attempt, seconds):
+    if attempt.number == 1:
+        return Reply(ReplyOutcome.ACCEPTED, "ok")
+    return await send(client, attempt, seconds)
 
 
 def make(context):
-    return Sieve(context.rpc_clients, context.gate)
+    limiter = context.limiter("sieve", 1_000)
+    targets = [Target(client, limiter) for client in context.rpc_clients]
+    return Method(context.name, push, targets, context.gate)
 '''
 
 

@@ -10,6 +10,7 @@ from app.domain.events import EventKind
 from tests.integration.chain import Chain, running_chain
 from tests.integration.kit import (
     BUY_BONK,
+    ONE_NODE,
     SELL,
     Json,
     comes_to,
@@ -24,8 +25,8 @@ from tests.integration.market import buy_bonk
 pytestmark = pytest.mark.anyio
 FINALITY_BLOCKS = 120
 UNDONE_BLOCKS = 40
-SHORT_LIVES = {"execution.transaction_timeout": 1.2}
-OLD_HASH = {"execution.transaction_timeout": 2.25}
+SHORT_LIVES = {**ONE_NODE, "execution.transaction_timeout": 1.2}
+OLD_HASH = {**ONE_NODE, "execution.transaction_timeout": 2.25}
 """Lives that the newest blockhash is too long for: the one signed with lies before the undone blocks."""
 SLIPPAGE = {"Custom": 6005}
 CONFIRMED = {"commitment": "confirmed", "maxSupportedTransactionVersion": 0}
@@ -105,7 +106,7 @@ async def test_a_price_that_moved_costs_an_attempt_and_the_next_one_fills(
     tmp_path: Path, chain: Chain
 ) -> None:
     """Simulated well, landed and failed: only once that is final a new attempt trades at the new price."""
-    async with running(tmp_path, chain) as system:
+    async with running(tmp_path, chain, ONE_NODE) as system:
         order_id = await outrun(system, chain, {**BUY_BONK, "max_slippage_bps": 10})
         seen = await comes_to(
             system, order_id, "the failure shows", lambda it: bool(it["landed_failed_at"])
@@ -125,7 +126,7 @@ async def test_a_price_that_moved_out_of_the_signals_bound_ends_the_order(
     tmp_path: Path, chain: Chain
 ) -> None:
     """The retry is quoted against the signal's own price, and refused: PRICE_LIMIT, not executed."""
-    async with running(tmp_path, chain) as system:
+    async with running(tmp_path, chain, ONE_NODE) as system:
         first = await ended(system, await system.submit_trading_signal(BUY_BONK))
         price = first["fill"]["average_price"]
         order_id = await outrun(system, chain, {**BUY_BONK, "max_slippage_bps": 10, "price": price})
@@ -142,7 +143,7 @@ async def test_without_retries_a_price_that_moved_ends_the_order(
     tmp_path: Path, chain: Chain
 ) -> None:
     """`max_retries` 0: the decoded program error is the reason."""
-    async with running(tmp_path, chain, {"execution.max_retries": 0}) as system:
+    async with running(tmp_path, chain, {**ONE_NODE, "execution.max_retries": 0}) as system:
         order_id = await outrun(system, chain, {**BUY_BONK, "max_slippage_bps": 10})
         await comes_to(
             system, order_id, "the failure shows", lambda it: bool(it["landed_failed_at"])

@@ -9,6 +9,7 @@ from app.engine.ports import CancelOutcome
 from tests.integration.chain import Chain
 from tests.integration.kit import (
     BUY_BONK,
+    ONE_NODE,
     SELL,
     comes_to,
     document,
@@ -21,7 +22,7 @@ from tests.integration.kit import (
 )
 
 pytestmark = pytest.mark.anyio
-SHORT_LIVES = {"execution.transaction_timeout": 1.2}
+SHORT_LIVES = {**ONE_NODE, "execution.transaction_timeout": 1.2}
 LIFE_SLOTS = 200
 """More slots than any transaction lives, finality included."""
 
@@ -75,7 +76,7 @@ async def test_a_send_that_lands_unheard_fills_once(
     tmp_path: Path, chain: Chain, kind: str, fields: dict[str, float]
 ) -> None:
     """Whatever is answered, the bytes landed: one fill, one execution, nothing signed anew."""
-    async with running(tmp_path, chain, {"execution.push_timeout": 0.3}) as system:
+    async with running(tmp_path, chain, {**ONE_NODE, "execution.push_timeout": 0.3}) as system:
         chain.fault(kind, "sendTransaction", **fields)
         order_id = await system.submit_trading_signal(BUY_BONK)
         order = await ended(system, order_id)
@@ -99,7 +100,7 @@ async def test_a_send_that_does_not_arrive_is_sent_again(
     tmp_path: Path, chain: Chain, kind: str, fields: dict[str, float]
 ) -> None:
     """The same bytes are pushed until they land: one attempt, one execution."""
-    async with running(tmp_path, chain, {"execution.push_timeout": 0.3}) as system:
+    async with running(tmp_path, chain, {**ONE_NODE, "execution.push_timeout": 0.3}) as system:
         chain.fault(kind, "sendTransaction", count=2, **fields)
         order_id = await system.submit_trading_signal(SELL)
         order = await ended(system, order_id)

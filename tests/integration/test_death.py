@@ -15,6 +15,7 @@ pytestmark = pytest.mark.e2e
 FAILING_METHOD = '''
 """A method that works like any other until it breaks in a way that no code may survive."""
 
+import asyncio
 import pathlib
 
 from app.domain.outcome import Reply, ReplyOutcome
@@ -27,23 +28,33 @@ class Panic(BaseException):
     """As raised by native code: no Exception."""
 
 
+def running():
+    return asyncio.current_task().get_name()
+
+
 class Frail:
     name = "frail"
     privacy = Privacy.PUBLIC
 
     @property
     def needs(self):
-        if BREAKS == "worker":
+        if BREAKS == "worker" and running().startswith("worker"):
             raise Panic("in a worker")
         return TipNeeds()
 
-    def admits(self):
-        if BREAKS == "dispatcher":
+    def hindrance(self, *, again=False):
+        if BREAKS == "dispatcher" == running():
             raise Panic("in the dispatcher")
-        return True
+        return None
 
     def state(self):
         return {"name": self.name, "privacy": "public", "breaker": "closed"}
+
+    def reset(self):
+        pass
+
+    def claim(self, signature):
+        return None
 
     async def submit(self, attempt, deadline):
         if BREAKS == "confirmation":

@@ -13,6 +13,7 @@ from tests import chain_oracle
 from tests.integration.chain import Chain
 from tests.integration.kit import (
     BUY_BONK,
+    ONE_NODE,
     SELL,
     comes_to,
     ended,
@@ -59,6 +60,7 @@ def interleaved(chain: Chain, after: int) -> bool:
 async def test_max_concurrent_executions(tmp_path: Path, chain: Chain, slots: int) -> None:
     """That many orders execute at once and never one more, by the audit trail and by the node."""
     changes = {
+        **ONE_NODE,
         "execution.max_concurrent_executions": slots,
         "execution.rebroadcast_interval": 0.02,
     }
@@ -101,7 +103,8 @@ async def test_transaction_timeout(
     tmp_path: Path, chain: Chain, seconds: float, least: int, most: int
 ) -> None:
     """A transaction is signed to live that long, as far as recent blockhashes allow."""
-    async with running(tmp_path, chain, {"execution.transaction_timeout": seconds}) as system:
+    changes = {**ONE_NODE, "execution.transaction_timeout": seconds}
+    async with running(tmp_path, chain, changes) as system:
         start = status(system)["chain"]["block_height"]
         await until("old blockhashes", lambda: status(system)["chain"]["block_height"] > start + 70)
         chain.fault("accept_then_drop", "sendTransaction")
@@ -131,7 +134,11 @@ async def test_retry_delay(tmp_path: Path, chain: Chain, seconds: float) -> None
 @pytest.mark.parametrize("retries", [0, 1])
 async def test_max_retries(tmp_path: Path, chain: Chain, retries: int) -> None:
     """So many attempts may die before the order fails, and one more."""
-    changes = {"execution.transaction_timeout": 1.2, "execution.max_retries": retries}
+    changes = {
+        **ONE_NODE,
+        "execution.transaction_timeout": 1.2,
+        "execution.max_retries": retries,
+    }
     async with running(tmp_path, chain, changes) as system:
         chain.fault("accept_then_drop", "sendTransaction")
         order = await ended(system, await system.submit_trading_signal(SELL))
@@ -143,6 +150,7 @@ async def test_max_retries(tmp_path: Path, chain: Chain, retries: int) -> None:
 async def test_proof_endpoints(tmp_path: Path, chain: Chain, proofs: int) -> None:
     """With 2 the word of one endpoint is no proof: the order stays in doubt, and signs nothing."""
     changes = {
+        **ONE_NODE,
         **endpoint(chain),
         "solana.rpc_urls": [chain.rpc_url, "http://localhost:1"],
         "execution.proof_endpoints": proofs,

@@ -8,10 +8,10 @@ import pytest
 from app.bootstrap import ExecutionSystem
 from app.engine.order_manager import DEFAULT_ACCOUNT
 from tests.integration.chain import Chain
-from tests.integration.kit import SELL, Json, comes_to, ended, running, submitted
+from tests.integration.kit import ONE_NODE, SELL, Json, comes_to, ended, running, submitted
 
 pytestmark = pytest.mark.anyio
-SHORT_LIVES = {"execution.transaction_timeout": 1.2}
+SHORT_LIVES = {**ONE_NODE, "execution.transaction_timeout": 1.2}
 
 
 def grep(folder: Path, order_id: str) -> list[Json]:

@@ -253,7 +253,8 @@ async def test_reserve_sol(tmp_path: Path, chain: Chain, reserve: str, end: str)
 @pytest.mark.parametrize("price", [0, 1_000_000])
 async def test_unit_price_micro_lamports(tmp_path: Path, chain: Chain, price: int) -> None:
     """The priority fee follows the price of a compute unit."""
-    async with running(tmp_path, chain, {"fees.unit_price_micro_lamports": price}) as system:
+    changes = {"fees.unit_price_micro_lamports": price, "fees.priority.source": "fixed"}
+    async with running(tmp_path, chain, changes) as system:
         order = await ended(system, await system.submit_trading_signal(BUY_BONK))
         assert chain.differences(order) == []
         assert (order["fill"]["fees"]["priority"] == "0") is (price == 0)

@@ -11,7 +11,7 @@ import pytest
 from app.main import create_app
 from tests.harness import FINAL
 from tests.integration.chain import Chain
-from tests.integration.kit import BUY_BONK, SELL, Json, configure, endpoint, until
+from tests.integration.kit import BUY_BONK, ONE_NODE, SELL, Json, configure, endpoint, until
 
 pytestmark = pytest.mark.anyio
 OUTAGES = ("http_5xx", "http_429", "drop", "garbled", "hang")
@@ -97,7 +97,7 @@ async def test_a_method_that_fails_again_and_again_opens_its_breaker(
     tmp_path: Path, chain: Chain
 ) -> None:
     """While nothing can be pushed nothing is signed: said by `/readyz`, over once a probe succeeds."""
-    async with served(tmp_path, chain, SHORT_WAITS) as client:
+    async with served(tmp_path, chain, {**SHORT_WAITS, **ONE_NODE}) as client:
         await until("it is ready", lambda: ready(client))
         chain.fault("http_5xx", "sendTransaction")
         first = (await client.post("/signals", json=SELL)).json()["order_id"]
@@ -109,7 +109,7 @@ async def test_a_method_that_fails_again_and_again_opens_its_breaker(
         await until("the breaker is open", shut)
         code, problem = await answer(client, "/readyz")
         assert code == 503
-        assert problem["reasons"] == ["method rpc: breaker open"]
+        assert problem["reasons"] == ["method rpc (breaker_open)"]
         second = (await client.post("/signals", json=BUY_BONK)).json()["order_id"]
         await asyncio.sleep(0.5)
         waiting = (await answer(client, f"/orders/{second}"))[1]

@@ -18,7 +18,7 @@ from app.sandbox.genesis import build_genesis
 from app.sandbox.layouts import CPMM_PROGRAM
 from tests import chain_oracle
 from tests.harness import ROOT
-from tests.integration.kit import SELL, Json, comes_to, ended, running
+from tests.integration.kit import ONE_NODE, SELL, Json, comes_to, ended, running
 from tests.integration.plugins import SIEVE_METHOD, install_here
 from tests.integration.walk import walk
 from tests.needs import skip_or_fail
@@ -107,6 +107,7 @@ def differences(surfpool: Surfpool, order: Json) -> list[str]:
 def endpoint(surfpool: Surfpool) -> dict[str, object]:
     """Give the settings of a service that trades on it."""
     return {
+        **ONE_NODE,
         "solana.rpc_urls": [surfpool.rpc_url],
         "solana.ws_url": surfpool.ws_url,
         "wallet.keypair_file": str(surfpool.wallet_file),
