@@ -34,6 +34,7 @@ SIGNAL: Json = {"action": "SELL", "market": "SOL-USDC", "size": 0.01, "price": 1
 OTHER_MARKET = Market("USDC-SOL", USDC, SOL, (POOL,), base_size_min=10, quote_size_min=1_000)
 MARKETS = {"SOL-USDC": SOL_USDC, "USDC-SOL": OTHER_MARKET}
 NOBODY = "01890a5d-ac96-774b-bcce-b302099a8057"
+AILING: Json = {"sendTransaction": {"why": "error 429", "retry_after_seconds": 0.9}}
 """The id of no order."""
 
 
@@ -119,6 +120,10 @@ class Report:
                 "genesis_hash": None,
                 "slot": 12,
                 "block_height": 10,
+                "endpoints": [
+                    {"endpoint": "127.0.0.1:8899", "latency_ms": 1.5, "ailing": AILING},
+                    {"endpoint": "127.0.0.1:8898", "latency_ms": None, "ailing": {}},
+                ],
             },
             "queue": {"pending": 0, "active": 0, "completed": 0, "in_doubt": 0},
             "workers": {"slots": 3, "busy": 0},

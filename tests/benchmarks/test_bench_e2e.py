@@ -39,7 +39,7 @@ NAMES = [
     "four racing: accepted to the fourth method's first byte, p50",
     "four racing: first byte, as a ratio to one method",
     "four racing: accepted to filled, 400 ms slots, p50",
-    "four racing: methods that took an order's bytes",
+    "four racing: methods that had an order's bytes",
 ]
 
 
@@ -51,6 +51,7 @@ def test_a_tiny_bench_measures_every_row_and_proves_every_order(tmp_path: Path) 
     document = json.loads(output.read_text())
     assert [each["name"] for each in document["figures"]] == NAMES
     assert all(each["runs"] and min(each["runs"]) > 0 for each in document["figures"])
+    assert document["figures"][-1]["median"] == 4
     assert all(f" {name} " in screen.getvalue() for name in NAMES)
     orders = document["orders"]
     services = 6  # of the intake, the burst, the bursts with methods up and down, the two paces

@@ -196,6 +196,7 @@ def _status() -> Schema:
         "genesis_hash": nullable(string()),
         "slot": nullable(whole()),
         "block_height": nullable(whole()),
+        "endpoints": array(_endpoint()),
     }
     wallet = {"name": string(), "address": string(), "balance_lamports": nullable(whole())}
     properties = {
@@ -209,6 +210,18 @@ def _status() -> Schema:
         "wallets": array(_open(wallet)),
     }
     return _open(properties)
+
+
+def _endpoint() -> Schema:
+    """Describe a node that the chain is read from; what it ails from is told by RPC method."""
+    ailment = closed({"why": string(), "retry_after_seconds": {"type": "number"}})
+    return closed(
+        {
+            "endpoint": string(),
+            "latency_ms": nullable({"type": "number", "minimum": 0}),
+            "ailing": {"type": "object", "additionalProperties": ailment},
+        }
+    )
 
 
 def _open(properties: dict[str, Schema]) -> Schema:
