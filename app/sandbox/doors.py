@@ -75,11 +75,14 @@ class Door:
 
     async def run(self) -> None:
         """Serve, also after having been shut, until the end."""
-        while not self._ended:
-            self._server = server = QuietServer(_config(self._front), self._served)
-            self._front.connections = server
-            await server.serve([self._socket])
-            await self._opened.wait()
+        try:
+            while not self._ended:
+                self._server = server = QuietServer(_config(self._front), self._served)
+                self._front.connections = server
+                await server.serve([self._socket])
+                await self._opened.wait()
+        finally:
+            self.close()
 
     async def ready(self) -> None:
         """Wait until requests are served."""
@@ -87,9 +90,11 @@ class Door:
 
     async def shut(self) -> None:
         """Refuse connections from now on, and cut those there are."""
+        if not self.is_open:
+            return
         await self.ready()
         if self._server is None or not self.is_open:
-            return
+            return  # somebody else has shut it meanwhile
         self._served.clear()
         self._opened.clear()
         self._server.stop_now()
@@ -102,10 +107,14 @@ class Door:
             self._socket.listen(BACKLOG)
             self._opened.set()
 
+    def close(self) -> None:
+        """Give the port back."""
+        self._socket.close()
+
     def end(self) -> None:
         """Serve what is under way, and no more."""
         self._ended = True
-        self.open()
+        self._opened.set()
         if self._server is not None:
             self._server.should_exit = True
 

@@ -121,6 +121,8 @@ def _doors(app: SandboxApp, options: ProcessOptions) -> Doors:
         try:
             doors[name] = Door(front, ports[name])
         except PortInUse as error:
+            for door in doors.values():
+                door.close()
             option = "--port" if name == CONTROLLED else f"--{name}-port"
             raise StartError(
                 f"PORT_IN_USE: port {ports[name]} is taken; "

@@ -1,24 +1,26 @@
 """Scripted trouble on every endpoint: sends by Jito and QuickNode meet what the node's own meet."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import anyio
 import httpx
 import pytest
 from anyio.lowlevel import checkpoint
 
-from app.sandbox.base58 import encode_base58
 from app.sandbox.http import Dropped
 from app.sandbox.transactions import SignedTransaction, bundle_id_of
-from tests.sandbox.kit import BASE64, Client, Desk, Json, encoded, make_node, texts
-
-BUNDLES = "/api/v1/bundles"
-BLIND = {"encoding": "base64", "skipPreflight": True}
-
-Send = Callable[[Client, SignedTransaction], Coroutine[Any, Any, httpx.Response]]
+from tests.sandbox.kit import Client, Desk, Json, make_node
+from tests.sandbox.ways import (
+    BUNDLES,
+    Send,
+    by_bundle,
+    by_jito,
+    by_lil_jit,
+    by_quicknode,
+    every_way,
+)
 
 
 @pytest.fixture
@@ -29,36 +31,6 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
     async with client.http:
         yield client
     node.close()
-
-
-async def by_bundle(client: Client, trade: SignedTransaction) -> httpx.Response:
-    """Send as a bundle to Jito."""
-    return await client.jito.post(BUNDLES, "sendBundle", texts(trade), BASE64)
-
-
-async def by_jito(client: Client, trade: SignedTransaction) -> httpx.Response:
-    """Send as a transaction to Jito, in a region."""
-    path = "/frankfurt/api/v1/transactions"
-    return await client.jito.post(path, "sendTransaction", encoded(trade.parsed), BASE64)
-
-
-async def by_quicknode(client: Client, trade: SignedTransaction) -> httpx.Response:
-    """Send as a transaction to QuickNode."""
-    return await client.quicknode.post("/", "sendTransaction", encoded(trade.parsed), BLIND)
-
-
-async def by_lil_jit(client: Client, trade: SignedTransaction) -> httpx.Response:
-    """Send as a bundle to QuickNode."""
-    return await client.quicknode.post("/", "sendBundle", [encode_base58(trade.raw)])
-
-
-WAYS: list[tuple[Send, str]] = [
-    (by_bundle, "jito"),
-    (by_jito, "jito"),
-    (by_quicknode, "quicknode"),
-    (by_lil_jit, "quicknode"),
-]
-every_way = pytest.mark.parametrize(("send", "endpoint"), WAYS)
 
 
 def landed(client: Client, trade: SignedTransaction) -> bool:
@@ -373,83 +345,3 @@ async def test_a_bad_number_in_the_last_rule_adds_none(client: Client) -> None:
     rules: list[Json] = [{"kind": "drop"}, {"kind": "delay", "seconds": -1}]
     assert (await client.http.post("/sandbox/faults", json=rules)).status_code == 400
     assert (await client.control("faults", method="GET"))["faults"] == []
-
-
-# -------------------------------------------------------------------------------- the journal
-
-
-async def test_the_journal_tells_by_which_way_a_send_came(client: Client) -> None:
-    """Endpoint, port, path, method, hash and signature; for bundles their id and all signatures."""
-    desk = Desk(client.node)
-    trades = [desk.tipping(1_000_000 + each) for each in range(5)]
-    for (send, _), trade in zip(WAYS, trades, strict=False):
-        await send(client, trade)
-    await client.send(trades[4].parsed, skipPreflight=True)
-    shown = [
-        (each["endpoint"], each["port"], each["path"], each["rpc_method"], each["http"])
-        for each in await client.journal()
-    ]
-    assert shown == [
-        ("jito", 8_900, "/api/v1/bundles", "sendBundle", 200),
-        ("jito", 8_900, "/frankfurt/api/v1/transactions", "sendTransaction", 200),
-        ("quicknode", 8_901, "/", "sendTransaction", 200),
-        ("quicknode", 8_901, "/", "sendBundle", 200),
-        ("rpc", 8_899, "/", "sendTransaction", 200),
-    ]
-    for entry, trade in zip(await client.journal(), trades, strict=True):
-        assert entry["sha256"] == trade.digest
-        assert entry["signature"] == trade.signature
-        assert entry["signatures"] == [trade.signature]
-    names = [entry["bundle_id"] for entry in await client.journal()]
-    ids = [bundle_id_of([each.signature]) for each in trades]
-    assert names == [ids[0], ids[1], None, ids[3], None]
-
-
-async def test_a_bundle_stands_in_the_journal_under_its_first_transaction(client: Client) -> None:
-    """Also when it was refused, and when the answer was another."""
-    desk = Desk(client.node)
-    bundle = [desk.payment(1_000_000), desk.payment(2_000_000)]
-    await client.jito.post(BUNDLES, "sendBundle", texts(*bundle), BASE64)
-    (entry,) = await client.journal()
-    assert entry["http"] == 400
-    assert entry["sha256"] == bundle[0].digest
-    assert entry["signatures"] == [each.signature for each in bundle]
-    assert entry["bundle_id"] == bundle_id_of(entry["signatures"])
-
-
-@pytest.mark.parametrize("kind", ["http_429", "http_5xx", "answer", "drop"])
-@every_way
-async def test_a_send_that_came_to_nothing_stands_in_the_journal(
-    client: Client, send: Send, endpoint: str, kind: str
-) -> None:
-    """With what it was made of, though nobody did anything with it."""
-    await client.script(kind, endpoint=endpoint, body="x")
-    trade = Desk(client.node).tipping()
-    if kind == "drop":
-        with pytest.raises(Dropped):
-            await send(client, trade)
-    else:
-        await send(client, trade)
-    (entry,) = await client.journal()
-    assert (entry["sha256"], entry["signature"]) == (trade.digest, trade.signature)
-    assert entry["faults"] == [kind]
-    assert (entry["bundle_id"] is None) is (send is by_quicknode)
-
-
-@pytest.mark.parametrize("params", [None, [], [[]], ["frog"], [["frog"], {"encoding": "rot13"}]])
-async def test_what_is_no_send_has_no_names(client: Client, params: object) -> None:
-    """Nonsense that meets trouble is noted as what it is."""
-    await client.script("http_5xx")
-    call = {"jsonrpc": "2.0", "id": 1, "method": "sendBundle", "params": params}
-    await client.jito.http.post(BUNDLES, json=call)
-    (entry,) = await client.journal()
-    assert (entry["sha256"], entry["signatures"], entry["bundle_id"]) == (None, [], None)
-
-
-async def test_the_journal_tells_what_was_allowed_as_a_bundle_only(client: Client) -> None:
-    """As the URL said; it does not show the URL's query, where keys may be."""
-    trade = Desk(client.node).tipping()
-    path = "/api/v1/transactions?bundleOnly=true&uuid=secret"
-    await client.jito.result(path, "sendTransaction", encoded(trade.parsed), BASE64)
-    (entry,) = await client.journal()
-    assert (entry["path"], entry["bundle_only"]) == ("/api/v1/transactions", True)

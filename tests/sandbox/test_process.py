@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -56,6 +57,10 @@ class Running:
     def control(self, path: str, document: object) -> Any:
         """Post under /sandbox."""
         return httpx.post(f"{self.found['rpc_url']}/sandbox/{path}", json=document).json()
+
+    def journal(self) -> Any:
+        """List what was asked."""
+        return httpx.get(f"{self.found['rpc_url']}/sandbox/journal").json()["entries"]
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and give the exit code."""
@@ -209,6 +214,80 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert refused(tmp_path, "--port", port).startswith(f"PORT_IN_USE: port {port} ")
+
+
+@pytest.mark.parametrize("option", ["--jito-port", "--quicknode-port"])
+def test_a_port_in_use_of_another_endpoint_is_said(tmp_path: Path, option: str) -> None:
+    """With the option that chooses it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = refused(tmp_path, option, port)
+        assert said.startswith(f"PORT_IN_USE: port {port} is taken; choose another {option}, ")
+
+
+def test_every_endpoint_is_told_and_answers(tmp_path: Path) -> None:
+    """The file and the node's own description name block engine, QuickNode and its token."""
+    with sandbox(tmp_path, "--clock", "manual") as running:
+        found, node = running.found, httpx.get(f"{running.found['rpc_url']}/sandbox/info").json()
+        keys = ("jito_url", "quicknode_url", "quicknode_token")
+        assert node["endpoints"] == {key: found[key] for key in keys}
+        call = {"jsonrpc": "2.0", "id": 1, "method": "getTipAccounts", "params": []}
+        bundles = f"{found['jito_url']}/api/v1/bundles"
+        first, second = [httpx.post(bundles, json=call) for _ in range(2)]
+        assert len(first.json()["result"]) == 8
+        assert second.status_code == 429
+        header = {"x-token": found["quicknode_token"]}
+        assert httpx.post(found["quicknode_url"], json=call, headers=header).is_success
+        assert httpx.post(found["quicknode_url"], json=call).status_code == 401
+        ports = {entry["endpoint"]: entry["port"] for entry in running.journal()}
+        assert ports == {
+            name: urlsplit(found[f"{name}_url"]).port for name in ("jito", "quicknode")
+        }
+
+
+def test_endpoints_are_where_and_as_they_were_told_to_be(tmp_path: Path) -> None:
+    """Fixed ports, a token of one's own, and another limit."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        ports = [str(each.getsockname()[1]) for each in (one, other)]
+    options = ["--jito-port", ports[0], "--quicknode-port", ports[1], "--quicknode-token", "mine"]
+    rate = ["--jito-requests-per-second", "0", "--clock", "manual"]
+    with sandbox(tmp_path, *options, *rate) as running:
+        assert running.found["jito_url"] == f"http://127.0.0.1:{ports[0]}"
+        assert running.found["quicknode_url"] == f"http://127.0.0.1:{ports[1]}"
+        assert running.found["quicknode_token"] == "mine"
+        bundles = f"{running.found['jito_url']}/api/v1/getTipAccounts"
+        call = {"jsonrpc": "2.0", "id": 1, "method": "getTipAccounts", "params": []}
+        assert {httpx.post(bundles, json=call).status_code for _ in range(5)} == {200}
+
+
+def test_an_endpoint_goes_down_and_comes_back(tmp_path: Path) -> None:
+    """Connections are refused until the rules are cleared; the node itself only for some seconds."""
+    with sandbox(tmp_path, "--clock", "manual") as running:
+        floor = f"{running.found['jito_url']}/api/v1/bundles/tip_floor"
+        running.control("fault", {"kind": "down", "endpoint": "jito"})
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(floor)
+        assert httpx.get(f"{running.found['rpc_url']}/sandbox/faults").json()["down"] == ["jito"]
+        httpx.delete(f"{running.found['rpc_url']}/sandbox/faults")
+        assert httpx.get(floor).is_success
+        assert running.control("fault", {"kind": "down", "endpoint": "rpc", "seconds": 0.3})
+        seen = set()
+
+        def came_back() -> bool:
+            try:
+                seen.add(httpx.get(f"{running.found['rpc_url']}/health").text)
+            except httpx.ConnectError:
+                seen.add("refused")
+                return False
+            return "refused" in seen
+
+        until(came_back)
+        assert seen == {"ok", "refused"}
+        assert running.end() == 0
+        assert running.said() == ""
 
 
 def test_a_fixed_port_and_a_program_file_are_used(tmp_path: Path) -> None:
