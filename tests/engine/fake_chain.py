@@ -80,11 +80,13 @@ class FakeChain:
 
     # ------------------------------------------------------------ what happens on it
 
-    def receive(self, attempt: StoredAttempt) -> None:
-        """Take bytes from the network; what becomes of them is their fate."""
+    def receive(
+        self, attempt: StoredAttempt, fate: Callable[[StoredAttempt], object] | None = None
+    ) -> None:
+        """Take bytes from the network; what becomes of them is their fate, unless another is given."""
         self.last_heights[attempt.signature] = attempt.last_valid_block_height
         if not self._stands(attempt.signature):
-            self.fate(attempt)
+            (fate or self.fate)(attempt)
 
     def _stands(self, signature: str) -> bool:
         return any(math.isinf(each.undone_at) for each in self.landings[signature])

@@ -275,21 +275,20 @@ class Simulation:
         """Post a signal until it is accepted, and perhaps ask for its cancellation."""
         await pass_time(self.rng.uniform(0, CHAOS_SECONDS - 10))
         key = f"key{number}"
+        signal = {"client_order_id": key, "priority": self.rng.randint(0, 9), **self._wishes()}
         while key not in self.accepted:
-            await self._post(key)
+            await self._post(signal)
             await pass_time(self.rng.uniform(0.1, 1))
         if self.chance(0.15):
             await pass_time(self.rng.expovariate(0.2))
             await self._cancel(self.accepted[key])
 
-    async def _post(self, key: str) -> None:
+    async def _post(self, signal: dict[str, Any]) -> None:
         rig = self._any_rig()
         if rig is None:
             return
         try:
-            self.accepted[key] = await rig.post(
-                client_order_id=key, priority=self.rng.randint(0, 9), **self._wishes()
-            )
+            self.accepted[signal["client_order_id"]] = await rig.post(**signal)
         except (IntakeError, asyncio.CancelledError):
             return  # refused, or the process died while it was asked
 
