@@ -140,10 +140,10 @@ class Bundles:
     def _remember(self, taken: Submission) -> None:
         self._submitted.pop(taken.bundle_id, None)  # what comes again is the newest
         self._submitted[taken.bundle_id] = taken
-        for each in list(self._submitted.values()):
-            if taken.received_ms - each.received_ms <= LOOK_BACK_MS:
-                break
-            del self._submitted[each.bundle_id]
+        oldest = next(iter(self._submitted.values()))
+        while taken.received_ms - oldest.received_ms > LOOK_BACK_MS:
+            del self._submitted[oldest.bundle_id]
+            oldest = next(iter(self._submitted.values()))
 
 
 def _is_closed(landed: Landed, horizon: Horizon) -> bool:

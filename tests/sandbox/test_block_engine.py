@@ -199,6 +199,36 @@ async def test_an_unbundled_bundle_is_shown_by_its_signatures(client: Client, de
     assert refused.status_code == 400
 
 
+async def test_an_engine_forgets_after_five_minutes(tmp_path: Path) -> None:
+    """What it alone knew, that these transactions were once a bundle, is gone."""
+    node = make_node(tmp_path, slot_ms=5_000)
+    client, desk = Client(node), Desk(node)
+    bundle = [desk.tipping(1_000_000), desk.payment(2_000_000)]
+    name = bundle_id_of([each.signature for each in bundle])
+    await send_bundle(client, *bundle)
+    await client.script("unbundle", blocks=0)
+    await client.step(60)
+    await send_bundle(client, desk.tipping(3_000_000))
+    assert len((await statuses(client, name))["value"]) == 1
+    await client.step()
+    await send_bundle(client, desk.tipping(4_000_000))
+    assert (await statuses(client, name))["value"] == []
+    node.close()
+
+
+async def test_a_node_in_trouble_shows_no_bundles(client: Client, desk: Desk) -> None:
+    """Statuses that are hidden, and a node that lags behind the bundle's block."""
+    trade = desk.tipping()
+    await send_bundle(client, trade)
+    await client.step()
+    name = bundle_id_of([trade.signature])
+    for kind, fields in (("null_status", {}), ("lag", {"slots": 5})):
+        await client.script(kind, endpoint="jito", count=2, **fields)
+        assert (await statuses(client, name))["value"] == []
+        assert (await inflight(client, name))["status"] == "Pending"
+    assert len((await statuses(client, name))["value"]) == 1
+
+
 # --------------------------------------------------------------------------- one transaction
 
 

@@ -12,6 +12,7 @@ from solders.instruction import AccountMeta, Instruction
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.signature import Signature
+from solders.system_program import ID as SYSTEM_PROGRAM
 from solders.transaction import VersionedTransaction
 
 from app.sandbox.block_engine import REGIONS
@@ -108,6 +109,20 @@ async def test_a_tip_below_the_least_is_refused(client: Client, desk: Desk) -> N
         "Bundles must tip at least 1000 lamports"
     )
     assert (await send_bundle(client, desk.tipping(1, tip=999), desk.tipping(2, tip=1))).is_success
+
+
+async def test_only_transfers_of_lamports_are_tips(client: Client, desk: Desk) -> None:
+    """Another instruction that writes a tip account pays nothing, however it is written."""
+    locked = [AccountMeta(TIP_ACCOUNT, is_signer=False, is_writable=True)]
+    for each in (
+        Instruction(MEMO_PROGRAM, b"", []),
+        Instruction(SYSTEM_PROGRAM, (2).to_bytes(4, "little") + bytes(8), locked),
+        Instruction(SYSTEM_PROGRAM, (8).to_bytes(4, "little") + b"\xff" * 8, locked),
+        Instruction(SYSTEM_PROGRAM, b"", locked),
+    ):
+        assert await refusal(client, desk.signed(each, pay(0, TIP_ACCOUNT))) == body(
+            "Bundles must tip at least 1000 lamports"
+        )
 
 
 async def test_too_many_transactions_are_refused(client: Client, desk: Desk) -> None:
