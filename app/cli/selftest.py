@@ -1,7 +1,7 @@
 """`synergy7 selftest`: orders through every configured method on a private sandbox."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +9,7 @@ from rich.console import Console
 from app.cli.private import private_service
 from app.cli.trading import Trade, describe, post, watch
 from app.settings import load_settings
+from app.settings.sections import Methods
 
 ORDERS_SECONDS = 60.0
 SIGNALS = (
@@ -23,9 +24,11 @@ PASSED = "ALL TESTS PASSED"
 def run_selftest(folder: Path | None) -> int:
     """Run the tests; 0 and PASSED as the last line, or 1 and what failed."""
     out = Console(highlight=False, soft_wrap=True)
-    methods = load_settings().methods.order
-    with private_service(folder, {"SYNERGY7_METHODS__ORDER": json.dumps(methods)}) as service:
-        tests = [(name, Trade({**each, "methods": [name]})) for name in methods for each in SIGNALS]
+    methods = load_settings().methods
+    with private_service(folder, passed_on(methods)) as service:
+        tests = [
+            (name, Trade({**each, "methods": [name]})) for name in methods.order for each in SIGNALS
+        ]
         for number, (_, trade) in enumerate(tests, 1):
             post(service.client, trade, key=f"selftest-{number}")
         watch(service.client, [trade for _, trade in tests], lambda: None, seconds=ORDERS_SECONDS)
@@ -37,6 +40,21 @@ def run_selftest(folder: Path | None) -> int:
             out.print(f"Everything about it is kept in {service.folder}")
     out.print(PASSED if not failures else f"TESTS FAILED: {'; '.join(failures)}")
     return 1 if failures else 0
+
+
+def passed_on(methods: Methods) -> Mapping[str, str]:
+    """Give the variables by which the private service has the same methods, on its own sandbox.
+
+    Addresses of the built-in ones are left out: the sandbox stands in for Jito, QuickNode and nodes.
+    """
+    told = {
+        "ORDER": list(methods.order),
+        "OPTIONS": dict(methods.options),
+        "SENDERS": dict(methods.senders),
+        "JITO__BUNDLE_ONLY": methods.jito.bundle_only,
+        "QUICKNODE__LIL_JIT": methods.quicknode.lil_jit.model_dump(),
+    }
+    return {f"SYNERGY7_METHODS__{key}": json.dumps(value) for key, value in told.items()}
 
 
 def judge(out: Console, tests: Sequence[tuple[str, Trade]]) -> Iterable[str]:

@@ -8,10 +8,25 @@ from pathlib import Path
 import pytest
 
 from app.cli.selftest import PASSED
-from tests.harness import command, environment, run_cli
+from tests.harness import ROOT, command, environment, run_cli
+from tests.integration.plugins import install
 
 pytestmark = pytest.mark.e2e
 DEMO_SECONDS = 60
+POLITE_METHOD = '''
+"""Sends to the cluster's nodes when it is asked with the right word."""
+
+from app.domain.errors import StartupError
+from app.executors.rpc import rpc
+
+
+def make(context):
+    if context.options.get("word") != "please":
+        raise StartupError("IMPOLITE", "methods.options.polite.word is not please", "say it")
+    method = rpc(context.rpc_clients, context.gate)
+    method.name = context.name
+    return method
+'''
 
 
 def nothing_runs(folder: Path) -> bool:
@@ -37,8 +52,22 @@ def test_the_self_test_passes(tmp_path: Path) -> None:
     result = run_cli("selftest", cwd=tmp_path, timeout=DEMO_SECONDS)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1] == PASSED
-    assert "rpc: SELL 0.05 SOL" in result.stdout
+    for method in ("bundle", "jito", "quicknode", "rpc"):
+        assert f"ok      {method}: SELL 0.05 SOL" in result.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_self_test_tells_a_method_of_a_package_its_options(tmp_path: Path) -> None:
+    """What is configured for a plug-in goes into the private service too, which would not start."""
+    site = install(tmp_path, "polite", POLITE_METHOD)
+    env = {
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(site))),
+        "SYNERGY7_METHODS__ORDER": "polite",
+        "SYNERGY7_METHODS__OPTIONS__POLITE__WORD": "please",
+    }
+    result = run_cli("selftest", cwd=tmp_path, env=env, timeout=DEMO_SECONDS)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "ok      polite: SELL 0.05 SOL" in result.stdout
 
 
 def test_a_folder_with_something_in_it_is_not_used(tmp_path: Path) -> None:
