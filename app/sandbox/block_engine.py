@@ -82,9 +82,8 @@ class BlockEngine:
                 shown = calls
             elif len(calls) > 1:
                 shown = failure(None, RpcError(INVALID_REQUEST, "Invalid request"))
-            name = one.sent.get("bundle_id") if "result" in shown else None
-            headers = ((b"x-bundle-id", str(name).encode()),) if name else ()
-            return json_response(shown, 400 if "error" in shown else 200, headers)
+            refused = "error" in shown
+            return json_response(shown, 400 if refused else 200, () if refused else _named(one))
 
         return await self._calls.run(request, [one], work)
 
@@ -110,6 +109,13 @@ def too_many(rule: Rule, _call_id: object) -> Response:
     if rule.retry_after is None:
         return _rate_limited("Network congested. Endpoint is globally rate limited.")
     return _backed_off(1, int(rule.retry_after * 1_000))
+
+
+def _named(asked: Asked) -> tuple[tuple[bytes, bytes], ...]:
+    """Give the header that tells the bundle id of a single transaction, whose answer does not."""
+    if asked.rpc_method != "sendTransaction":
+        return ()
+    return ((b"x-bundle-id", str(asked.sent["bundle_id"]).encode()),)
 
 
 def _over_limit(limit: RateLimit, wait_ms: int) -> Response:

@@ -73,6 +73,7 @@ async def test_a_bundle_lands_and_its_id_is_the_answer(client: Client, desk: Des
     name = sha256(signatures.encode()).hexdigest()
     assert response.status_code == 200
     assert response.json() == {"jsonrpc": "2.0", "result": name, "id": 1}
+    assert "x-bundle-id" not in response.headers
     assert desk.lamports() == 3_000_000
 
 
