@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from benchmarks.documents import Json, accepted_by, unix_seconds
 from benchmarks.figures import Figure, at_least, at_most
-from benchmarks.service import Json, Subject, subject, unix_seconds, without_limits
-from benchmarks.settings import ALL, BLOCK_ENGINE, RPC_ALONE, WIDE
+from benchmarks.service import Subject, subject, without_limits
+from benchmarks.settings import ALL, BLOCK_ENGINE, FIRST_METHOD, RPC_ALONE, WIDE
 from benchmarks.sizes import Measured, Sizes
 from tests.harness import free_port
 
@@ -73,10 +74,5 @@ def _burst(under: Subject, label: str, count: int) -> tuple[float, list[Json]]:
 
 def _demand_first_method(filled: list[Json], *, took: bool) -> None:
     """Make sure that the first method is what it is said to be: up, or down."""
-    for each in filled:
-        outcomes = {push["outcome"] for push in _pushes(each) if push["method"] == "bundle"}
-        assert ("accepted" in outcomes) is took, f"bundle: {outcomes}, of {each['order_id']}"
-
-
-def _pushes(document: Json) -> list[Json]:
-    return [push for attempt in document["attempts"] for push in attempt["submissions"]]
+    wrong = [each["order_id"] for each in filled if accepted_by(each, FIRST_METHOD) is not took]
+    assert not wrong, f"{FIRST_METHOD} up: {took}, yet not so in {wrong[:3]}"

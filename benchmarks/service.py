@@ -7,11 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.audit import Audit, audit
+from benchmarks.documents import Json
 from benchmarks.load import Answer, Load, at_once, paced, post_request, run
 from benchmarks.settings import SLOT_MS, Env
 from tests.harness import Service, environment, wait_until
@@ -23,8 +23,6 @@ SANDBOX_START_SECONDS = 30.0
 DONE_SECONDS_MAX = 240.0
 POLL_SECONDS = 0.25
 ACCEPTED = 202
-
-Json = dict[str, Any]
 
 
 class Refused(Exception):
@@ -147,8 +145,3 @@ def without_limits(folder: Path, env: Env) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-
-
-def unix_seconds(text: str) -> float:
-    """Read a document's time."""
-    return datetime.fromisoformat(text).timestamp()

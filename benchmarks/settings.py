@@ -14,8 +14,9 @@ STEADY: Final[Env] = {SLOTS: "256", SLOT_MS: "400"}
 
 RPC_ALONE: Final[Env] = {"SYNERGY7_METHODS__ORDER": "rpc"}
 """One method without tip or pace: figures that compare over time."""
+FIRST_METHOD: Final = "bundle"
 ALL: Final[Env] = {
-    "SYNERGY7_METHODS__ORDER": "bundle,jito,quicknode,rpc",
+    "SYNERGY7_METHODS__ORDER": f"{FIRST_METHOD},jito,quicknode,rpc",
     "SYNERGY7_METHODS__BLOCK_ENGINE__REQUESTS_PER_SECOND": "0",
 }
 """The shipped methods; without Jito's one request a second, which would leave `bundle` hardly an order."""
