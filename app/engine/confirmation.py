@@ -8,12 +8,10 @@ from typing import Final
 
 import structlog
 
-from app.domain import changes
 from app.domain.attempt import AttemptStatus, StoredAttempt, Submission
-from app.domain.changes import Change
 from app.domain.errors import IntakeError
 from app.domain.lanes import HOLDS, turn
-from app.domain.order import OrderStatus, OrderView
+from app.domain.order import OrderStatus
 from app.domain.outcome import (
     Absent,
     ChainStatus,
@@ -336,21 +334,15 @@ class Confirmation:
     async def _pushed(self, watched: _Watched, submission: Submission) -> None:
         """Take note of a push; what sent nothing is written with what comes next."""
         watched.pushes.append(submission)
+        watched.held.pushed(watched.attempt.number, submission, self._clock.now_us())
         if submission.outcome is not ReplyOutcome.NOT_SENT:
             await self._record(watched)
 
     async def _record(self, watched: _Watched) -> None:
         """Record how pushes went; the record never decides anything, nor keeps bytes from going on."""
-        at_us = self._clock.now_us()
-
-        def make(view: OrderView) -> list[Change]:
-            current = next(a for a in view.attempts if a.number == watched.attempt.number)
-            news = tuple(push for push in watched.pushes if push not in current.submissions)
-            return [changes.submitted(current, news, at_us=at_us)] if news else []
-
         try:
-            await watched.held.record(make)
-        except IntakeError as error:  # it is recorded with the next one
+            await watched.held.record()
+        except IntakeError as error:  # it is recorded with whatever is recorded next
             _log.warning("a push is not recorded yet", why=error.what)
 
     # ------------------------------------------------------------ fills and cancellations

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import reduce
 from typing import TypeVar
 
 import structlog
 
-from app.domain.attempt import StoredAttempt
+from app.domain import changes
+from app.domain.attempt import StoredAttempt, Submission
 from app.domain.changes import Change
 from app.domain.order import OrderView
 from app.engine.ports import Claimed, LostLease, Store
@@ -29,6 +31,8 @@ class Held:
         self.lost = False
         self.cancel_requested = claimed.view.order.cancel_requested_at_us is not None
         self._uncertain = False
+        self._pushes: list[tuple[int, Submission]] = []
+        self._pushes_at_us = 0
         self._store = store
         self._recorded = recorded
         self._lock = asyncio.Lock()
@@ -48,14 +52,38 @@ class Held:
         """The attempt that may still land."""
         return self.claimed.view.live_attempt
 
-    async def record(self, make: Callable[[OrderView], Sequence[Change]]) -> bool:
-        """Commit the changes that `make` gives for the order as it is; False when the lease is lost."""
+    def pushed(self, number: int, submission: Submission, at_us: int) -> None:
+        """Keep a push of an attempt: the next write records it, whatever else that write is about."""
+        self._pushes.append((number, submission))
+        self._pushes_at_us = at_us
+
+    async def record(self, make: Callable[[OrderView], Sequence[Change]] = lambda _: ()) -> bool:
+        """Commit the changes that `make` gives for the order as it is; False when the lease is lost.
+
+        Pushes that are not recorded yet come first: an order that ends has all of them.
+        """
 
         async def write(claimed: Claimed) -> Claimed | LostLease:
-            changes = make(claimed.view)
-            return await self._store.record(claimed, *changes) if changes else claimed
+            pushes = self._unrecorded(claimed.view)
+            made = make(reduce(changes.apply, pushes, claimed.view))
+            if not (pushes or made):
+                return claimed
+            return await self._store.record(claimed, *pushes, *made)
 
         return isinstance(await self.write(write), Claimed)
+
+    def _unrecorded(self, view: OrderView) -> list[Change]:
+        """Give the pushes that the order as it is stored does not show, and forget the others."""
+        news: dict[int, list[Submission]] = {}
+        stored = {attempt.number: attempt for attempt in view.attempts}
+        for number, submission in self._pushes:
+            if submission not in stored[number].submissions:
+                news.setdefault(number, []).append(submission)
+        self._pushes = [(number, each) for number, pushes in news.items() for each in pushes]
+        return [
+            changes.submitted(stored[number], tuple(pushes), at_us=self._pushes_at_us)
+            for number, pushes in news.items()
+        ]
 
     async def write(self, unit: Callable[[Claimed], Awaitable[T]]) -> T | LostLease:
         """Run one unit of work on the order; a unit that gives a Claimed renews what is known.

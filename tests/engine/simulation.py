@@ -73,6 +73,9 @@ class Simulation:
     accepted: dict[str, str] = field(default_factory=dict)
     deaths: int = 0
     life_seconds: tuple[float, float] = (5, 60)
+    chaos_seconds: float = CHAOS_SECONDS
+    pause_seconds: float = 6
+    """Within what time a process that ended is started again, at most."""
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -100,7 +103,7 @@ class Simulation:
         keepers = [asyncio.create_task(self._keep_alive()) for _ in range(places)]
         weather = asyncio.create_task(self._weather())
         clients = [asyncio.create_task(self._client(n)) for n in range(self.orders)]
-        await pass_time(CHAOS_SECONDS)
+        await pass_time(self.chaos_seconds)
         self.chances = CALM
         weather.cancel()
         self._clear_up()
@@ -141,7 +144,7 @@ class Simulation:
             self.alive.pop(name, None)
             await self._bury(name)
             if self.chances is not CALM:
-                await pass_time(self.rng.uniform(0, 6))
+                await pass_time(self.rng.uniform(0, self.pause_seconds))
 
     def _rig(self, name: str) -> Rig:
         knobs = replace(KNOBS, strategy=self.rng.choice(list(LaneStrategy)))
@@ -273,7 +276,7 @@ class Simulation:
 
     async def _client(self, number: int) -> None:
         """Post a signal until it is accepted, and perhaps ask for its cancellation."""
-        await pass_time(self.rng.uniform(0, CHAOS_SECONDS - 10))
+        await pass_time(self.rng.uniform(0, self.chaos_seconds - 10))
         key = f"key{number}"
         signal = {"client_order_id": key, "priority": self.rng.randint(0, 9), **self._wishes()}
         while key not in self.accepted:

@@ -168,6 +168,43 @@ async def store_attempt(rig: Rig, held: Held) -> None:
     assert isinstance(await held.write(unit), Claimed)
 
 
+async def test_pushes_that_could_not_be_recorded_are_recorded_with_the_next_write() -> None:
+    """Whatever that is about: an order that ends shows every push that was answered, and each once."""
+    rig = Rig()
+    held = await hold(rig)
+    await store_attempt(rig, held)
+    first, second = makers.push("jito"), makers.push("rpc")
+    held.pushed(1, first, 5)
+    rig.store.script.add("record", Fault(refuses=busy()), Fault(loses=unknown()))
+    for _ in range(2):
+        with pytest.raises(IntakeError):
+            await held.record()
+    held.pushed(1, second, 6)
+    doubt = [changes.in_doubt(held.view.attempts[0], at_us=7, why="why")]
+    assert await held.record(lambda _view: doubt)
+    assert await held.record()
+    (attempt,) = rig.database.attempts(held.order_id)
+    assert attempt.submissions == (first, second)
+    told = [kind.value for kind in rig.database.kinds(held.order_id)]
+    assert told[-3:] == ["attempt.submitted", "attempt.submitted", "order.in_doubt"]
+
+
+async def test_what_is_made_of_an_order_sees_the_pushes_that_come_first() -> None:
+    """So that a landing is credited to the method that took the bytes, recorded already or not."""
+    rig = Rig()
+    held = await hold(rig)
+    await store_attempt(rig, held)
+    held.pushed(1, makers.push("jito"), 5)
+    seen: list[str | None] = []
+
+    def make(view: OrderView) -> Sequence[Change]:
+        seen.append(view.attempts[0].landing_method)
+        return []
+
+    assert await held.record(make)
+    assert seen == ["jito"]
+
+
 async def test_a_cancellation_is_learnt_from_any_read() -> None:
     """What another process asked for shows with the next answer of the store, and with a new claim."""
     rig = Rig()
