@@ -232,11 +232,18 @@ class Confirmation:
             why = "it landed, yet the transaction cannot be read back"
             await self._settlement.doubt(watched.held, watched.attempt, why)
 
+    async def _let_finish(self, watched: _Watched) -> None:
+        """Wait for a push under way, which is bounded: a dead attempt's order is given back without it."""
+        if watched.pushing is not None:
+            await asyncio.wait([watched.pushing])
+
     async def _failed(self, watched: _Watched, seen: Seen) -> None:
+        await self._let_finish(watched)
         await self._settlement.failed(watched.held, watched.attempt, seen)
         self._settled(watched)
 
     async def _past_life(self, watched: _Watched) -> None:
+        await self._let_finish(watched)
         if await self._settlement.past_life(watched.held, watched.attempt):
             self._settled(watched)
         else:
@@ -302,10 +309,14 @@ class Confirmation:
         watched.pushing = self._start(watched, lambda: self._push(watched))
 
     def _may_push(self, watched: _Watched) -> bool:
-        """Tell whether bytes may leave: not after a cancellation or the deadline, not without a lease."""
+        """Tell whether bytes may leave.
+
+        Not after a cancellation or the deadline, not without a lease, not while the attempt is settled.
+        """
         held = watched.held
         return (
-            not held.cancel_requested
+            not watched.busy
+            and not held.cancel_requested
             and not held.lost
             and self._clock.now_us() < held.view.order.deadline_us
             and self._lease.held()

@@ -245,6 +245,22 @@ async def test_a_failure_that_a_run_left_unsettled_holds_no_slot_in_the_next() -
         await second.until(lambda: EventKind.FAILED in second.database.kinds(failed))
 
 
+async def test_an_attempt_is_buried_with_every_push_that_was_under_way() -> None:
+    """A start pushes before it knows what landed meanwhile: its answer is waited for and recorded."""
+    world = World()
+    world.chain.fate = lambda attempt: world.chain.land(attempt, error="an error")
+    async with running(Rig(world=world)) as first:
+        order_id = await first.post()
+        await first.until(lambda: first.order(order_id).landed_failed_at_us is not None)
+    await pass_time(10)
+    second = Rig(world=world, process="two")
+    second.rpc.script.gate("submit", after=True)
+    async with running(second):
+        await second.until(lambda: world.database.attempts(order_id)[0].status.dead)
+        before, after = world.database.attempts(order_id)[0].submissions[-2:]
+        assert (before.reason, after.reason) == ("ok", "timeout")
+
+
 async def test_an_orderly_end_lets_passes_end_and_takes_up_nothing_new() -> None:
     """What is in a slot is finished; what is queued stays queued, free for the next."""
     rig = Rig(ONE_SLOT)
