@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import yaml
 
 from app.bootstrap import ExecutionSystem
 from app.domain.events import Event, EventKind
 from app.engine.order_manager import DEFAULT_ACCOUNT
+from app.main import create_app
 from app.settings import SHIPPED_CONFIG, Settings, load_settings
 from tests.harness import FINAL
 from tests.integration.chain import Chain
@@ -82,6 +84,32 @@ async def running(
         await until("the chain's pace is measured", lambda: knows_the_pace(system))
         yield system
         assert system.failure is None
+
+
+@asynccontextmanager
+async def served(
+    folder: Path, chain: Chain, changes: Mapping[str, object] | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve the application within the test; its lifespan opens and closes the system."""
+    app = create_app(configure(folder, chain, changes or {}))
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+    ):
+        yield client
+        assert app.state.system.failure is None
+
+
+async def answer(client: httpx.AsyncClient, path: str) -> tuple[int, Json]:
+    """Ask for a document; gives status and document."""
+    response = await client.get(path)
+    return response.status_code, response.json()
+
+
+async def ready(client: httpx.AsyncClient) -> bool:
+    """Ask whether it is ready."""
+    return (await client.get("/readyz")).status_code == httpx.codes.OK
 
 
 def knows_the_pace(system: ExecutionSystem) -> bool:

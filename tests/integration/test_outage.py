@@ -1,17 +1,23 @@
 """The chain out of reach: signals are taken in over HTTP, nothing is claimed that is not so."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from app.main import create_app
 from tests.harness import FINAL
 from tests.integration.chain import Chain
-from tests.integration.kit import BUY_BONK, ONE_NODE, SELL, Json, configure, endpoint, until
+from tests.integration.kit import (
+    BUY_BONK,
+    ONE_NODE,
+    SELL,
+    answer,
+    endpoint,
+    ready,
+    served,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 OUTAGES = ("http_5xx", "http_429", "drop", "garbled", "hang")
@@ -19,37 +25,16 @@ SIGNALS = (SELL, BUY_BONK, {"action": "BUY", "market": "RAY-SOL", "quote_size": 
 SHORT_WAITS = {"solana.request_timeout": 0.3, "execution.push_timeout": 0.3}
 
 
-@asynccontextmanager
-async def served(
-    folder: Path, chain: Chain, changes: Mapping[str, object]
-) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve the application within the test; its lifespan opens and closes the system."""
-    app = create_app(configure(folder, chain, {**endpoint(chain), **changes}))
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
-    ):
-        yield client
-        assert app.state.system.failure is None
-
-
-async def answer(client: httpx.AsyncClient, path: str) -> tuple[int, Json]:
-    """Ask for a document; gives status and document."""
-    response = await client.get(path)
-    return response.status_code, response.json()
-
-
-async def ready(client: httpx.AsyncClient) -> bool:
-    """Ask whether it is ready."""
-    return (await client.get("/readyz")).status_code == httpx.codes.OK
+def told(chain: Chain) -> dict[str, object]:
+    """Give the settings of a service that was told where its chain is, and waits for it briefly."""
+    return {**endpoint(chain), **SHORT_WAITS}
 
 
 @pytest.mark.parametrize("kind", OUTAGES)
 async def test_a_start_without_a_chain(tmp_path: Path, chain: Chain, kind: str) -> None:
     """Every call fails from the start: 202s, an honest readiness, and all orders fill once it is over."""
     chain.fault(kind)
-    async with served(tmp_path, chain, SHORT_WAITS) as client:
+    async with served(tmp_path, chain, told(chain)) as client:
         posted = [await client.post("/signals", json=signal) for signal in SIGNALS]
         assert [response.status_code for response in posted] == [202] * len(SIGNALS)
         ids = [response.json()["order_id"] for response in posted]
@@ -76,7 +61,7 @@ async def settle(client: httpx.AsyncClient, chain: Chain, ids: list[str]) -> Non
 
 async def test_a_chain_that_goes_away_and_comes_back(tmp_path: Path, chain: Chain) -> None:
     """Orders in every stage meet the outage: none is failed by it, and all settle after it."""
-    changes = {**SHORT_WAITS, "execution.max_concurrent_executions": 2}
+    changes = {**told(chain), "execution.max_concurrent_executions": 2}
     async with served(tmp_path, chain, changes) as client:
         await until("it is ready", lambda: ready(client))
         ids = []
@@ -97,7 +82,7 @@ async def test_a_method_that_fails_again_and_again_opens_its_breaker(
     tmp_path: Path, chain: Chain
 ) -> None:
     """While nothing can be pushed nothing is signed: said by `/readyz`, over once a probe succeeds."""
-    async with served(tmp_path, chain, {**SHORT_WAITS, **ONE_NODE}) as client:
+    async with served(tmp_path, chain, {**told(chain), **ONE_NODE}) as client:
         await until("it is ready", lambda: ready(client))
         chain.fault("http_5xx", "sendTransaction")
         first = (await client.post("/signals", json=SELL)).json()["order_id"]
@@ -121,7 +106,7 @@ async def test_a_method_that_fails_again_and_again_opens_its_breaker(
 
 async def test_an_endpoint_that_is_away_leaves_the_others(tmp_path: Path, chain: Chain) -> None:
     """The first endpoint is down from the start: reads and pushes go to the second."""
-    changes = {"solana.rpc_urls": ["http://localhost:1", chain.rpc_url], **SHORT_WAITS}
+    changes = {**told(chain), "solana.rpc_urls": ["http://localhost:1", chain.rpc_url]}
     async with served(tmp_path, chain, changes) as client:
         await until("it is ready", lambda: ready(client))
         ids = [
