@@ -309,10 +309,7 @@ class Confirmation:
         watched.pushing = self._start(watched, lambda: self._push(watched))
 
     def _may_push(self, watched: _Watched) -> bool:
-        """Tell whether bytes may leave.
-
-        Not after a cancellation or the deadline, not without a lease, not while the attempt is settled.
-        """
+        """Tell whether bytes may leave: not when canceled, too late or being settled, nor without a lease."""
         held = watched.held
         return (
             not watched.busy

@@ -54,7 +54,9 @@ def _simulated(err: str, message: str) -> Literal:
 
 
 ACK: Final = '{"jsonrpc":"2.0","result":"$ACK","id":1}'
-OTHER: Final = "5VERv8NMvzbJMEkV8xnrLkEaWRtSz9CosKDYjCJjBRnbJLgp8uirBgmQpjKhoR4tjF3ZpRzrFmBV6UjKdiSZkQUW"
+OTHER: Final = (
+    "5VERv8NMvzbJMEkV8xnrLkEaWRtSz9CosKDYjCJjBRnbJLgp8uirBgmQpjKhoR4tjF3ZpRzrFmBV6UjKdiSZkQUW"
+)
 """Somebody else's signature."""
 OTHER_BUNDLE: Final = "2" * 64
 

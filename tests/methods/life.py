@@ -36,7 +36,9 @@ class MethodsSimulation(Simulation):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.journal = Journal()
-        self.network = Network(self.chain, self.database, self.rng, self.table, self._step)
+        self.network = Network(
+            self.chain, self.database, self.rng, self.table, self._step, seed=self.seed
+        )
         self.processes: list[MethodsRig] = []
         self.deployment = Deployment(
             bundle_only=self.chance(0.5),

@@ -70,7 +70,9 @@ class Table:
         head = f"{stage.value:46}" + "".join(f"{method:>11}" for method in self.methods)
         rows = [self._row(fault, stage) for fault in Fault]
         sums = [sum(self.met[f, method, stage] for f in Fault) for method in self.methods]
-        return "\n".join([head, *rows, f"  {'in all':44}" + "".join(f"{each:>11}" for each in sums)])
+        return "\n".join(
+            [head, *rows, f"  {'in all':44}" + "".join(f"{each:>11}" for each in sums)]
+        )
 
     def _row(self, fault: Fault, stage: Stage) -> str:
         figures = [
