@@ -1,8 +1,10 @@
 """The four methods in front of a chain: the doors they knock at, and what its journal says of them."""
 
+import asyncio
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -10,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.harness import free_port
 from tests.integration.chain import Chain
 from tests.integration.kit import SELL, Json, answer, until
 
@@ -193,3 +196,42 @@ async def has_events(
 
     await until(f"{count} of {kind} are sealed", enough)
     return await events(client, kind, order_id)
+
+
+class Relay:
+    """A port of its own in front of a node: refuses connections except while it is opened."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is where that leads which comes to the port."""
+        self._to = urlsplit(url)
+        self._port = free_port()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Carry what comes, until every connection is cut at the end."""
+        server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
+        try:
+            yield
+        finally:
+            server.close()
+            for writer in self._writers:
+                writer.transport.abort()
+            self._writers.clear()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(self._to.hostname, self._to.port)
+        self._writers += [writer, back]
+        await asyncio.gather(_pump(reader, back), _pump(there, writer), return_exceptions=True)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()

@@ -1,12 +1,9 @@
 """Every trouble of every method: an order that meets it fills once, and says what it met."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -18,6 +15,7 @@ from tests.integration.methods import (
     METHODS,
     UNPACED,
     Push,
+    Relay,
     executed_once,
     figure,
     has_events,
@@ -148,36 +146,14 @@ async def state_of_breaker(client: httpx.AsyncClient, method: str) -> str:
 # ----------------------------------------------------------------- nobody listens
 
 
-@asynccontextmanager
-async def opened(port: int, url: str) -> AsyncIterator[None]:
-    """Carry what comes to a port on to where a URL leads."""
-    to = urlsplit(url)
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(to.hostname, to.port)
-        await asyncio.gather(pump(reader, back), pump(there, writer))
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(carry, "127.0.0.1", port)
-    try:
-        yield
-    finally:
-        server.close()
-
-
 async def test_a_method_whose_port_is_shut_waits_until_it_opens(
     tmp_path: Path, chain: Chain
 ) -> None:
     """Nothing was sent, and that is told; the same bytes land once somebody listens."""
-    port = free_port()
+    relay = Relay(chain.rpc_url)
     changes = {
         **QUICK,
-        "methods.rpc.urls": [f"http://127.0.0.1:{port}"],
+        "methods.rpc.urls": [relay.url],
         "execution.max_concurrent_executions": len(METHODS),
         "execution.rebroadcast_interval": 0.5,
     }
@@ -192,7 +168,7 @@ async def test_a_method_whose_port_is_shut_waits_until_it_opens(
 
         await until("every method has been tried", all_tried)
         chain.clear()
-        async with opened(port, chain.rpc_url):
+        async with relay.opened():
             for method, order_id in ids.items():
                 order = await over(client, order_id)
                 executed_once(chain, order)
