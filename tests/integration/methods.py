@@ -41,7 +41,10 @@ DOORS: Final[Mapping[str, Door]] = {
     "quicknode": Door("quicknode", "sendTransaction", "/"),
     "rpc": Door("rpc", "sendTransaction", "/"),
 }
-_METHODS: Final = {door: method for method, door in DOORS.items()}
+_METHODS: Final = {
+    **{door: method for method, door in DOORS.items()},
+    Door("quicknode", "sendBundle", "/"): "quicknode",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Push:
     signature: str
     sha256: str
     port: int
+    region: str
+    """What stood in the path before the block engine's own; empty for its global address."""
     time: float
     http: int | None
     faults: tuple[str, ...]
@@ -84,12 +89,15 @@ def pushes(chain: Chain, after: int = 0) -> list[Push]:
 def _pushes(entries: list[dict[str, Any]]) -> Iterator[Push]:
     for entry in entries:
         if entry["rpc_method"] in ("sendTransaction", "sendBundle"):
-            method = _METHODS[Door(entry["endpoint"], entry["rpc_method"], entry["path"])]
+            region, slash, path = entry["path"].partition("/api/")
+            door = Door(entry["endpoint"], entry["rpc_method"], slash + path or region)
+            method = _METHODS[door]
             yield Push(
                 method=method,
                 signature=entry["signature"],
                 sha256=entry["sha256"],
                 port=entry["port"],
+                region=region,
                 time=entry["time"],
                 http=entry["http"],
                 faults=tuple(entry["faults"]),

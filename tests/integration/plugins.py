@@ -29,7 +29,7 @@ class Veil:
     def claim(self, signature):
         return None
 
-    async def submit(self, attempt, deadline):
+    async def submit(self, attempt, deadline, may):
         return Reply(ReplyOutcome.NOT_SENT, "transport")
 
 

@@ -56,7 +56,7 @@ class Frail:
     def claim(self, signature):
         return None
 
-    async def submit(self, attempt, deadline):
+    async def submit(self, attempt, deadline, may):
         if BREAKS == "confirmation":
             raise Panic("in the watch")
         return Reply(ReplyOutcome.NOT_SENT, "transport")
