@@ -8,7 +8,11 @@ from typing import Final
 BACK_OFF_SECONDS: Final = 5.0
 """First rest after a refusal that does not say for how long; doubled from refusal to refusal."""
 BACK_OFF_SECONDS_MAX: Final = 120.0
-"""Longest rest, also of what a provider asks for: a mad Retry-After does not switch a method off."""
+"""Longest rest of our own."""
+HINT_SECONDS_MAX: Final = 600.0
+"""Longest rest that a provider is granted: a mad Retry-After does not switch a method off."""
+AT_ONCE_SECONDS: Final = 0.1
+"""A shorter hint says `at once`, as many a server's `Retry-After: 0` does without meaning it."""
 
 
 def loop_time() -> float:
@@ -49,12 +53,19 @@ class Limiter:
         self._free_at = self._monotonic() + self._interval
         return True
 
+    def share(self, per_second: float) -> None:
+        """Be used at another pace too: the slower one holds for all."""
+        self._interval = max(self._interval, 1 / per_second)
+
     def refused(self, retry_after_seconds: float | None) -> None:
-        """Rest as long as the provider says, else longer from refusal to refusal."""
-        own = BACK_OFF_SECONDS * 2 ** min(self._refusals, 10)
-        seconds = min(
-            own if retry_after_seconds is None else retry_after_seconds, BACK_OFF_SECONDS_MAX
-        )
+        """Rest as long as the provider says, else longer from refusal to refusal.
+
+        One that says `at once` is believed once: from the second refusal in a row on the rest is ours.
+        """
+        own = min(BACK_OFF_SECONDS * 2 ** min(self._refusals, 10), BACK_OFF_SECONDS_MAX)
+        seconds = _granted(retry_after_seconds)
+        if seconds is None or (seconds < AT_ONCE_SECONDS and self._refusals > 0):
+            seconds = own
         self._refusals += 1
         self._resting_until = max(self._resting_until, self._monotonic() + seconds)
         self._on_back_off(seconds)
@@ -66,3 +77,8 @@ class Limiter:
     def reset(self) -> None:
         """Forget every rest."""
         self._refusals, self._resting_until = 0, -math.inf
+
+
+def _granted(hint: float | None) -> float | None:
+    """Give a provider's hint within its bound; None for none, and for what is no time."""
+    return min(hint, HINT_SECONDS_MAX) if hint is not None and hint >= 0 else None

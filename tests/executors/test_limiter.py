@@ -8,6 +8,7 @@ import pytest
 from app.executors.limiter import (
     BACK_OFF_SECONDS,
     BACK_OFF_SECONDS_MAX,
+    HINT_SECONDS_MAX,
     Limiter,
     loop_time,
 )
@@ -47,7 +48,7 @@ def test_a_repetition_leaves_the_next_place_to_others() -> None:
     assert limiter.wait_seconds(again=True) == 0
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1.606, BACK_OFF_SECONDS_MAX])
+@pytest.mark.parametrize("seconds", [0.0, 1.606, 300.0, HINT_SECONDS_MAX])
 def test_a_hint_when_to_come_back_is_honoured(seconds: float) -> None:
     """To the fraction, and nothing is admitted before."""
     clock, told = Clock(), list[float]()
@@ -91,7 +92,47 @@ def test_a_mad_hint_does_not_switch_a_method_off(hint: float) -> None:
     """It comes back after the longest rest."""
     limiter = Limiter(monotonic=Clock())
     limiter.refused(hint)
-    assert limiter.wait_seconds() == BACK_OFF_SECONDS_MAX
+    assert limiter.wait_seconds() == HINT_SECONDS_MAX
+
+
+@pytest.mark.parametrize("hint", [-1.0, math.nan])
+def test_a_hint_that_is_no_time_is_none(hint: float) -> None:
+    """The rest is ours then."""
+    limiter = Limiter(monotonic=Clock())
+    limiter.refused(hint)
+    assert limiter.wait_seconds() == BACK_OFF_SECONDS
+
+
+@pytest.mark.parametrize("hint", [0.0, 0.001])
+def test_at_once_is_believed_once(hint: float) -> None:
+    """Who is refused again at once rests for our own time, and longer each time; an answer begins anew."""
+    told = list[float]()
+    limiter = Limiter(monotonic=Clock(), on_back_off=told.append)
+    for _ in range(3):
+        limiter.refused(hint)
+    limiter.served()
+    limiter.refused(hint)
+    assert told == [hint, 10, 20, hint]
+
+
+def test_a_longer_hint_is_honoured_again_and_again() -> None:
+    """Jito says to the millisecond when the next request is welcome."""
+    told = list[float]()
+    limiter = Limiter(monotonic=Clock(), on_back_off=told.append)
+    limiter.refused(1.606)
+    limiter.refused(0.25)
+    assert told == [1.606, 0.25]
+
+
+def test_who_shares_it_goes_at_the_slower_pace() -> None:
+    """In whichever order they come; none of one's own changes nothing."""
+    clock = Clock()
+    limiter = Limiter(monotonic=clock)
+    for per_second, wait in ((10, 0.1), (4, 0.25), (math.inf, 0.25), (10, 0.25)):
+        limiter.share(per_second)
+        clock.now += 60
+        assert limiter.take()
+        assert limiter.wait_seconds() == pytest.approx(wait)
 
 
 def test_an_operator_ends_every_rest() -> None:
