@@ -133,7 +133,33 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hush" not in refused("execution: {max_retries: hush}")
 
 
+def test_what_senders_and_plug_ins_are_told_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any of it may be a key, and it is read as plain text."""
+    monkeypatch.setenv("SYNERGY7_METHODS__SENDERS__MINE__API_KEY", "hush-1")
+    monkeypatch.setenv("SYNERGY7_METHODS__SENDERS__MINE__HEADERS__X", "hush-2")
+    monkeypatch.setenv("SYNERGY7_METHODS__OPTIONS__OTHER__PASSWORD", "hush-3")
+    monkeypatch.setenv("SYNERGY7_METHODS__QUICKNODE__TOKEN", "hush-4")
+    monkeypatch.setenv("SYNERGY7_METHODS__BLOCK_ENGINE__UUID", "hush-5")
+    settings = load("")
+    assert settings.methods.senders["mine"]["api_key"] == "hush-1"
+    assert settings.methods.options["other"]["password"] == "hush-3"
+    shown_ = [repr(settings), str(settings), repr(settings.methods), str(settings.methods)]
+    assert [text for text in shown_ if "hush" in text] == []
+
+
 # ----------------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize("name", ["QUICKNODE__TOKEN", "BLOCK_ENGINE__UUID"])
+@pytest.mark.parametrize("value", ["", " ", "hush\n", " hush", "hush hush", "hush\r\nx: y", "hüsh"])
+def test_a_credential_that_no_header_carries(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """A careless copy brings a blank or a line end: told by the variable, never by its value."""
+    monkeypatch.setenv(f"SYNERGY7_METHODS__{name}", value)
+    line = refused()
+    assert line.startswith(f"CONFIG_INVALID: the environment variable SYNERGY7_METHODS__{name}: ")
+    assert "hush" not in line
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """The sections of the settings tree: each a frozen table of checked values with its defaults."""
 
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import NoDecode
 
 
@@ -19,6 +20,14 @@ def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
+def _credential(secret: SecretStr) -> SecretStr:
+    """Refuse what no header carries as it is: blanks and line ends come with a careless copy."""
+    if re.fullmatch(r"[!-~]+", secret.get_secret_value()) is None:
+        raise ValueError("it is empty, or has blanks, line ends or letters that no header carries")
+    return secret
+
+
+Credential = Annotated[SecretStr, AfterValidator(_credential)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Pace = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)]
@@ -83,7 +92,7 @@ class BlockEngine(_Section):
     """Base URLs, one for each region; on the sandbox it is known by itself."""
     regions: Names = ()
     """Regions by name instead of URLs."""
-    uuid: SecretStr | None = None
+    uuid: Credential | None = None
     requests_per_second: Pace = 1
     """For each region, all methods together; 0: no pace of our own."""
     tip_accounts: Names = ()
@@ -120,9 +129,11 @@ class QuickNode(_Section):
     """The method `quicknode`: an endpoint with its token."""
 
     url: SecretStr | None = None
-    token: SecretStr | None = None
+    token: Credential | None = None
     """Sent as the header x-token."""
     requests_per_second: Pace = 0
+    jito_tip: bool = False
+    """Pay Jito's tip: an add-on of the endpoint hands ordinary sends to Jito."""
     lil_jit: LilJit = LilJit()
     fastlane: Fastlane = Fastlane()
 
@@ -146,9 +157,9 @@ class Methods(_Section):
     rpc: Rpc = Rpc()
     senders: Mapping[
         Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")], Mapping[str, Any]
-    ] = {}
+    ] = Field(default={}, repr=False)
     """Further methods by name, each a preset or a service of its own: docs/senders.md."""
-    options: Mapping[str, Mapping[str, Any]] = {}
+    options: Mapping[str, Mapping[str, Any]] = Field(default={}, repr=False)
     """What methods of other packages are told, by name."""
 
 
