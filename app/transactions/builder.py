@@ -43,7 +43,7 @@ class Construction:
     contended: tuple[str, ...]
     """What the swap writes and others do too: all but the wallet's own accounts."""
     value_lamports: int | None
-    """What the order is worth; None where no market tells it in SOL."""
+    """What the order is worth; None when no pool tells it in SOL."""
     paid_before: int
     """Lamports that earlier attempts of the order were charged in vain."""
     seed: str | None
@@ -148,11 +148,15 @@ def _contended(swap: Instruction, user: UserAccounts) -> tuple[str, ...]:
 
 
 def _value(work: Work, quote: Quote) -> int | None:
-    """Give the quoted amount of SOL; in a market without SOL, the quote token's worth in it."""
+    """Give the quoted amount of SOL; without SOL, the worth in it of the quote token, else of the base."""
     market = work.market
-    token = market.base if market.base.is_sol else market.quote
-    pays = token == tokens_of(market, quote.intent)[0]
-    return work.board.worth(token, quote.amount_in if pays else quote.amount_out)
+    paid = tokens_of(market, quote.intent)[0]
+    for token in sorted((market.quote, market.base), key=lambda each: not each.is_sol):
+        amount = quote.amount_in if token == paid else quote.amount_out
+        worth = work.board.worth(token, amount)
+        if worth is not None:
+            return worth
+    return None
 
 
 class _Sides:
@@ -242,7 +246,9 @@ def serialize(message: MessageV0, signature: Signature) -> bytes:
     raw = bytes(VersionedTransaction.populate(message, [signature]))
     if len(raw) > TRANSACTION_BYTES_MAX:
         what = f"the transaction has {len(raw)} bytes, {TRANSACTION_BYTES_MAX} at most"
-        raise RefusedError(ReasonCode.INTERNAL_ERROR, what)
+        raise RefusedError(
+            ReasonCode.INTERNAL_ERROR, what, todo="name fewer methods that want tips"
+        )
     return raw
 
 

@@ -84,11 +84,13 @@ class FeePolicy:
     def demand(self, lamports: int, value_lamports: int | None) -> None:
         """Let fees and tips of an order pass; RefusedError(FEE_CAP_EXCEEDED) when they are over its cap.
 
-        The cap is the lower of the one in lamports and basis points of the value, rounded down;
-        without a value the first alone holds.
+        The cap is the lower of the one in lamports and basis points of the value, rounded down.
+        With a cap in basis points an order without a value is over it: nothing shows that it is not.
         """
         caps = [self.fee_max_lamports]
-        if self.fee_max_bps is not None and value_lamports is not None:
+        if self.fee_max_bps is not None:
+            if value_lamports is None:
+                raise _unvalued()
             caps.append(value_lamports * self.fee_max_bps // BPS)
         cap = min((each for each in caps if each is not None), default=None)
         if cap is not None and lamports > cap:
@@ -97,6 +99,12 @@ class FeePolicy:
                 f"fees and tip of {lamports} lamports exceed the cap of {cap} lamports",
                 todo="raise fees.max_order_lamports or fees.max_order_bps, or trade more at once",
             )
+
+
+def _unvalued() -> RefusedError:
+    what = "the order's value in SOL cannot be told, so fees.max_order_bps cannot be kept"
+    todo = "look after the pools that trade its tokens for SOL, or set fees.max_order_bps to 0"
+    return RefusedError(ReasonCode.FEE_CAP_EXCEEDED, what, todo=todo)
 
 
 def unit_limit(units: int) -> int:

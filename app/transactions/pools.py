@@ -97,23 +97,20 @@ class Board:
     def worth(self, token: Token, amount: int) -> int | None:
         """Say an amount in lamports at the mid price of the first pool that pairs the token with SOL.
 
-        Rounded down; None when no configured pool does.
+        Rounded down; None when no configured pool does, or none that does can tell now: an emptied
+        one cannot.
         """
         if token.is_sol:
             return amount
-        worths = (self._worth(*place, token, amount) for place in self._pairs(token))
+        pairs = pairs_with_sol(token, self._markets)
+        worths = (self._worth(*place, token, amount) for place in pairs)
         return next((each for each in worths if each is not None), None)
-
-    def _pairs(self, token: Token) -> Iterator[tuple[str, PoolRef]]:
-        for market in self._markets.values():
-            if {market.base.mint, market.quote.mint} == {token.mint, WSOL_MINT}:
-                yield from ((market.name, ref) for ref in market.pools)
 
     def _worth(self, market: str, ref: PoolRef, token: Token, amount: int) -> int | None:
         try:
             return self.pool(market, ref).worth(token.mint, amount)
         except RefusedError:
-            return None  # a pool that is wrong says nothing; there may be another
+            return None  # a pool that is wrong or empty says nothing; there may be another
 
     def balances(self, wallet: str) -> Balances:
         """Give a wallet's lamports, and the amounts of every token that the markets trade."""
@@ -137,6 +134,13 @@ class Board:
             if program is not None:
                 holding = self._held(accounts, wallet, token.mint, program)
                 yield str(token.mint), holding.amount if holding.usable else 0
+
+
+def pairs_with_sol(token: Token, markets: Mapping[str, Market]) -> Iterator[tuple[str, PoolRef]]:
+    """List markets and pools that trade a token for SOL, and so tell what it is worth."""
+    for market in markets.values():
+        if {market.base.mint, market.quote.mint} == {token.mint, WSOL_MINT}:
+            yield from ((market.name, ref) for ref in market.pools)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,11 @@ from app.transactions.builder import (
 from app.transactions.fees import FeePolicy
 from app.transactions.fills import read_fill, swap_report
 from app.transactions.guard import check_message
-from app.transactions.pools import Board, PoolReader
+from app.transactions.pools import Board, PoolReader, pairs_with_sol
 from app.transactions.prices import UnitPrices
 from app.transactions.tokens import random_seed
 from app.transactions.venues import known_venues
-from app.transactions.venues.base import Report
+from app.transactions.venues.base import Report, Venue
 
 DEFAULT_POLICY: Final = FeePolicy()
 """A fixed price, and no cap on an order."""
@@ -66,20 +66,19 @@ class TransactionTrading:
         seed_source: Callable[[], str] = random_seed,
         sign_seconds_max: int = SIGN_SECONDS_MAX,
     ) -> None:
-        """Keep the parts; raises ValueError for a market whose pool is of an unknown venue.
+        """Keep the parts.
 
         `signers` are by the wallet's name in orders; `slot_seconds` is how long a read of the pools
-        counts as current.
+        counts as current. Raises ValueError for a market whose pool is of an unknown venue, or whose
+        orders' value no pool tells in SOL although fees are capped in basis points of it.
         """
         self._sign_seconds_max = sign_seconds_max
         self._signers = dict(signers)
         self._markets = dict(markets)
         self._venues = known_venues()
-        for market in self._markets.values():
-            for ref in market.pools:
-                if ref.venue not in self._venues:
-                    known = ", ".join(sorted(self._venues))
-                    raise ValueError(f"market {market.name}: venue {ref.venue}, known: {known}")
+        _require_venues(self._markets, self._venues)
+        if fee_policy.fee_max_bps is not None:
+            _require_values(self._markets)
         self._builder = TransactionBuilder(seed_source=seed_source)
         self._fee_policy = fee_policy
         self._prices = UnitPrices(fee_policy.price_source, clock.monotonic)
@@ -263,6 +262,25 @@ class TransactionTrading:
             what = f"wallet {wallet} is not configured"
             raise TransientError(ReasonCode.INTERNAL_ERROR, what, todo="configure its key")
         return signer
+
+
+def _require_venues(markets: Mapping[str, Market], venues: Mapping[str, Venue]) -> None:
+    for market in markets.values():
+        for ref in market.pools:
+            if ref.venue not in venues:
+                known = ", ".join(sorted(venues))
+                raise ValueError(f"market {market.name}: venue {ref.venue}, known: {known}")
+
+
+def _require_values(markets: Mapping[str, Market]) -> None:
+    """See that a pool may tell what each market's orders are worth; ValueError names one without."""
+    for market in markets.values():
+        sides = (market.base, market.quote)
+        if any(each.is_sol or any(pairs_with_sol(each, markets)) for each in sides):
+            continue
+        names = " or ".join(each.symbol for each in sides)
+        what = f"fees.max_order_bps is set and nothing tells what orders on {market.name} are worth"
+        raise ValueError(f"{what}: add a market of {names} with SOL, or set the cap to 0")
 
 
 def _construction(draft: Draft) -> Construction:

@@ -148,10 +148,8 @@ CAPS: Sequence[tuple[int | None, int | None, int | None, int | None]] = [
     (None, 30, 10**9, 3_000_000),
     (None, 30, 1_999_999, 5_999),  # 5,999.997, rounded down
     (None, 30, 0, 0),
-    (None, 30, None, None),  # no market tells the value
     (60_000, 30, 10**9, 60_000),
     (60_000, 30, 10**7, 30_000),
-    (60_000, 30, None, 60_000),
 ]
 
 
@@ -159,7 +157,7 @@ CAPS: Sequence[tuple[int | None, int | None, int | None, int | None]] = [
 def test_an_order_pays_up_to_its_cap_and_not_a_lamport_more(
     lamports: int | None, bps: int | None, value: int | None, cap: int | None
 ) -> None:
-    """The lower of both caps holds, to the lamport; without a value the one in lamports alone."""
+    """The lower of both caps holds, to the lamport; the one in lamports needs no value."""
     policy = FeePolicy(fee_max_lamports=lamports, fee_max_bps=bps)
     if cap is None:
         policy.demand(10**15, value)
@@ -172,6 +170,17 @@ def test_an_order_pays_up_to_its_cap_and_not_a_lamport_more(
     assert caught.value.what == words
     for setting in ("fees.max_order_lamports", "fees.max_order_bps"):
         assert setting in caught.value.todo
+
+
+@pytest.mark.parametrize("lamports", [None, 10**9])
+def test_without_a_value_a_cap_in_basis_points_lets_nothing_pass(lamports: int | None) -> None:
+    """What cannot be held against its cap is not paid, whatever else is allowed."""
+    policy = FeePolicy(fee_max_lamports=lamports, fee_max_bps=10_000)
+    with pytest.raises(RefusedError) as caught:
+        policy.demand(0, None)
+    assert caught.value.code is ReasonCode.FEE_CAP_EXCEEDED
+    words = "the order's value in SOL cannot be told, so fees.max_order_bps cannot be kept"
+    assert caught.value.what == words
 
 
 @given(fee=st.integers(0, 2**40), value=st.integers(0, 2**63), bps=st.integers(1, 10_000))

@@ -20,7 +20,17 @@ from app.transactions.fees import FeePolicy
 from app.transactions.guard import decompile
 from app.transactions.tokens import SYSTEM_PROGRAM, TOKEN_PROGRAM, associated_address
 from app.transactions.venues.raydium_cpmm import PROGRAM
-from tests.transactions.kit import WALLET, Desk, desk, markets, order, stored
+from tests.transactions.kit import (
+    WALLET,
+    Desk,
+    ManualClock,
+    desk,
+    lite_chain,
+    markets,
+    open_trading,
+    order,
+    stored,
+)
 
 pytestmark = pytest.mark.anyio
 SIGNATURE = 5_000
@@ -266,29 +276,91 @@ async def test_the_cap_in_basis_points_is_of_the_orders_value(wanted: Order, val
     )
 
 
-async def test_without_a_price_in_sol_only_the_cap_in_lamports_holds() -> None:
-    """No configured market tells what the order is worth."""
-    listed = {"BONK-USDC": markets()["BONK-USDC"]}
-    most = await cost(BONK_SALE, [])
-    unvalued = desk(markets=listed, fee_policy=FeePolicy(fee_max_bps=1, fee_max_lamports=most))
-    await unvalued.signed(BONK_SALE)
-    over = desk(markets=listed, fee_policy=FeePolicy(fee_max_bps=1, fee_max_lamports=most - 1))
-    await refused(over, BONK_SALE, [])
+UNTOLD = "the order's value in SOL cannot be told, so fees.max_order_bps cannot be kept"
+NOWHERE = PoolRef("raydium_cpmm", Pubkey.from_bytes(bytes([23] * 32)))
+
+
+def with_pools(name: str, *pools: PoolRef) -> dict[str, Market]:
+    """List the markets, one of them on other pools."""
+    named = markets()
+    return {**named, name: replace(named[name], pools=pools)}
+
+
+def bonk_for_sol(on: Desk) -> PoolRef:
+    """Open a pool of BONK and SOL: a copy of RAY's with the other mint, of 12 lamports a unit."""
+    named = markets()
+    ray, bonk = bytes(named["RAY-SOL"].base.mint), bytes(named["BONK-USDC"].base.mint)
+    pool = on.chain.account(str(named["RAY-SOL"].pools[0].address))
+    assert pool is not None
+    at = 72 if pool.data[168:200] == ray else 104
+    old = Pubkey.from_bytes(pool.data[at : at + 32])
+    vault, address = (Pubkey.from_bytes(bytes([n] * 32)) for n in (24, 25))
+    found = on.chain.account(str(old))
+    assert found is not None
+    held = SvmAccount(10**9, found.data.replace(ray, bonk), TOKEN_PROGRAM)
+    data = pool.data.replace(ray, bonk).replace(bytes(old), bytes(vault))
+    on.chain.svm.set_account(vault, held)
+    on.chain.svm.set_account(address, SvmAccount(10**9, data, PROGRAM))
+    return PoolRef("raydium_cpmm", address)
+
+
+async def test_the_base_token_tells_the_value_where_the_quote_token_does_not() -> None:
+    """BONK is traded for SOL here, and USDC is not."""
+    on, named = opened(), markets()
+    bonk_usdc, ray_sol = named["BONK-USDC"], named["RAY-SOL"]
+    pools = (bonk_for_sol(on),)
+    bonk_sol = replace(ray_sol, name="BONK-SOL", base=bonk_usdc.base, pools=pools)
+    listed = {each.name: each for each in (bonk_usdc, bonk_sol)}
+    limits = FeePolicy(fee_max_bps=1)
+    on.trading = open_trading(on.chain, on.clock, markets=listed, fee_policy=limits)
+    await on.signed(BONK_SALE, NEEDS)
+    words = await refused(on, BONK_SALE, [TipNeeds(JITO, tip_lamports=1_200_000)])
+    assert words.endswith("exceed the cap of 1200000 lamports")
+
+
+@pytest.mark.parametrize("listed", [["BONK-USDC"], ["RAY-SOL", "BONK-USDC"]], ids=str)
+def test_a_cap_on_the_value_needs_markets_that_tell_it(listed: list[str]) -> None:
+    """A market without any path to SOL is an error at the start, which names it and what helps."""
+    chosen = {name: markets()[name] for name in listed}
+    capped_in_lamports = FeePolicy(fee_max_lamports=10**7)
+    open_trading(lite_chain(), ManualClock(), markets=chosen, fee_policy=capped_in_lamports)
+    limits = FeePolicy(fee_max_bps=30)
+    with pytest.raises(ValueError, match=r"fees.max_order_bps.*BONK-USDC.*BONK or USDC.*to 0"):
+        open_trading(lite_chain(), ManualClock(), markets=chosen, fee_policy=limits)
 
 
 async def test_a_broken_pool_does_not_hide_the_value() -> None:
-    """The next pool or market that pairs the token with SOL tells it."""
-    named = markets()
-    nowhere = PoolRef("raydium_cpmm", Pubkey.from_bytes(bytes([23] * 32)))
-    sol_usdc = named["SOL-USDC"]
-    broken: dict[str, Market] = {
-        **named,
-        "SOL-USDC": replace(sol_usdc, pools=(nowhere, *sol_usdc.pools)),
-    }
-    limits = FeePolicy(fee_max_bps=1)
-    assert "exceed" in await refused(desk(markets=broken, fee_policy=limits), BONK_SALE, [])
-    alone = {**named, "SOL-USDC": replace(sol_usdc, pools=(nowhere,))}
-    await desk(markets=alone, fee_policy=limits).signed(BONK_SALE)
+    """The next pool that pairs the token with SOL tells it; when none does, the order is refused."""
+    broken = with_pools("SOL-USDC", NOWHERE, *markets()["SOL-USDC"].pools)
+    tight, loose = FeePolicy(fee_max_bps=1), FeePolicy(fee_max_bps=10_000)
+    assert "exceed" in await refused(desk(markets=broken, fee_policy=tight), BONK_SALE, [])
+    await desk(markets=broken, fee_policy=loose).signed(BONK_SALE)
+    alone = with_pools("SOL-USDC", NOWHERE)
+    assert await refused(desk(markets=alone, fee_policy=loose), BONK_SALE, []) == UNTOLD
+    await desk(markets=alone).signed(BONK_SALE)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+async def test_an_emptied_pool_tells_no_value(side: int) -> None:
+    """Other markets trade on; only a cap on the value, which nobody tells now, refuses their orders."""
+    loose = FeePolicy(fee_max_bps=10_000)
+    on, off = desk(fee_policy=loose), desk()
+    for each in (on, off):
+        empty_vault(each, side)
+    assert await refused(on, BONK_SALE, []) == UNTOLD
+    await off.signed(BONK_SALE)
+
+
+def empty_vault(on: Desk, side: int) -> None:
+    """Take everything out of one of the SOL-USDC pool's vaults (at bytes 72 and 104 of the pool)."""
+    pool = on.chain.account(str(markets()["SOL-USDC"].pools[0].address))
+    assert pool is not None
+    vault = Pubkey.from_bytes(pool.data[72 + 32 * side : 104 + 32 * side])
+    found = on.chain.account(str(vault))
+    assert found is not None
+    data = found.data[:64] + bytes(8) + found.data[72:]
+    emptied = SvmAccount(found.lamports, data, Pubkey.from_string(found.owner))
+    on.chain.svm.set_account(vault, emptied)
 
 
 @dataclass
