@@ -114,7 +114,7 @@ class Report:
             reasons.append("the database does not renew the lease")
         if not self._chain.ready():
             reasons.append(self._sightings.trouble or "no recent blockhash could be read")
-        if not self._executor.any_admits():
+        if not self._executor.ready():
             reasons += [f"method {each}" for each in self._executor.unavailable()]
         return reasons
 

@@ -19,8 +19,8 @@ class Turn:
     methods: tuple[str, ...]
     tried: frozenset[str]
     """Methods whose part in this attempt has been told already."""
-    again: bool
-    """Somebody has the bytes: a push only repeats, and yields to first ones."""
+    held: frozenset[str]
+    """Methods that took the bytes: another push only repeats, and yields to first ones."""
     at_once: bool = False
 
 
@@ -34,19 +34,19 @@ def turn(
     """
     names = tuple(lane.method for lane in plan.lanes)
     tried = frozenset(s.method for s in submissions)
-    again = any(s.outcome in HOLDS for s in submissions)
+    held = frozenset(s.method for s in submissions if s.outcome in HOLDS)
     if plan.strategy is LaneStrategy.RACE:
-        return Turn(names, tried, again, at_once=True)
+        return Turn(names, tried, held, at_once=True)
     since_us = signed_at_us
     for number, lane in enumerate(plan.lanes):
         if lane.method not in tried:
-            return Turn(_from(names, number), tried, again=False)
+            return Turn(_from(names, number), tried, held)
         held_us = _held_since(lane.method, submissions)
         if held_us is not None:
             since_us = max(since_us, held_us) + lane.patience_ms * _MS
             if now_us < since_us:
-                return Turn((lane.method,), tried, again=True)
-    return Turn(_from(names, _after_holder(names, submissions)), tried, again)
+                return Turn((lane.method,), tried, held)
+    return Turn(_from(names, _after_holder(names, submissions)), tried, held)
 
 
 def _held_since(method: str, submissions: Sequence[Submission]) -> int | None:

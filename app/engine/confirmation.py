@@ -17,7 +17,6 @@ from app.domain.outcome import (
     ChainStatus,
     Commitment,
     Heights,
-    ReplyOutcome,
     Seen,
     Verdict,
     verdict,
@@ -173,10 +172,12 @@ class Confirmation:
         heights = await self._chain.heights()  # expiry first, status second
         statuses = await self._statuses(due, heights)
         for watched in due:
-            if watched.held.lost:
-                self._forget(self._live, watched)
-                continue
-            self._judge(watched, statuses[watched.attempt.signature], heights)
+            if (
+                watched.held.lost or watched.held.live is None
+            ):  # a write that settled was not heard of
+                self._settled(watched)
+            else:
+                self._judge(watched, statuses[watched.attempt.signature], heights)
 
     async def _statuses(
         self, due: list[_Watched], heights: Heights | None
@@ -313,6 +314,7 @@ class Confirmation:
         held = watched.held
         return (
             not watched.busy
+            and held.live is not None
             and not held.cancel_requested
             and not held.lost
             and self._clock.now_us() < held.view.order.deadline_us
@@ -323,7 +325,7 @@ class Confirmation:
         """Push to the lanes whose turn it is; when they make wait, come back as soon as one does not."""
         attempt = watched.attempt
         whose = turn(
-            attempt.plan,
+            self._executor.usable(attempt.plan),
             watched.pushes,
             signed_at_us=attempt.signed_at_us,
             now_us=self._clock.now_us(),
@@ -339,12 +341,12 @@ class Confirmation:
             watched.next_push_at = min(watched.next_push_at, soon)
         await self._record(watched)
 
-    async def _pushed(self, watched: _Watched, submission: Submission) -> None:
-        """Take note of a push; what sent nothing is written with what comes next."""
+    def _pushed(self, watched: _Watched, submission: Submission) -> None:
+        """Take note of a push; that a method has the bytes is written at once, the rest with what comes."""
         watched.pushes.append(submission)
         watched.held.pushed(watched.attempt.number, submission, self._clock.now_us())
-        if submission.outcome is not ReplyOutcome.NOT_SENT:
-            await self._record(watched)
+        if submission.outcome in HOLDS:
+            self._start(watched, lambda: self._record(watched))
 
     async def _record(self, watched: _Watched) -> None:
         """Record how pushes went; the record never decides anything, nor keeps bytes from going on."""

@@ -1,6 +1,6 @@
 """What the engine needs from the rest, as Protocols: the seams every plug-in and test stands on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -89,7 +89,10 @@ class TipNeeds:
 
 @dataclass(frozen=True, slots=True)
 class Hindrance:
-    """Why a method would take no push now (`breaker_open`, `limited`, `disabled`), and for how long."""
+    """Why a method would take no push now (`breaker_open`, `limited`, `disabled`), and for how long.
+
+    `half_open` for 0 seconds: it would take a single one, to find out whether it is well again.
+    """
 
     reason: str
     seconds: float
@@ -126,8 +129,13 @@ class Executor(Protocol):
     def claim(self, signature: str) -> str | None:
         """Give what the method last said of these bytes' fate, such as `Failed`; never a proof."""
 
-    async def submit(self, attempt: StoredAttempt, deadline: float) -> Reply:
-        """Push the bytes once; answers before `deadline` (event-loop time). Raises only CancelledError."""
+    async def submit(
+        self, attempt: StoredAttempt, deadline: float, may: Callable[[], bool]
+    ) -> Reply:
+        """Push the bytes once; answers before `deadline` (event-loop time). Raises only CancelledError.
+
+        `may` is asked before every further request of the push: leave to send may end meanwhile.
+        """
 
 
 # ---------------------------------------------------------------- the chain

@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from app.domain.attempt import Lane, LanePlan, LaneStrategy, StoredAttempt, Submission
@@ -16,10 +17,12 @@ MOVES_ON: Final = frozenset({ReplyOutcome.NOT_SENT, ReplyOutcome.REJECTED, Reply
 """Outcomes after which the next lane gets the same bytes at once."""
 SOON_SECONDS: Final = 1.5
 """A method that takes a push within this time is worth signing for: Jito admits one a second."""
-
+PROBE_SECONDS: Final = 10.0
+"""An order is signed for the one probe that a method would take at most so often."""
 BREAKER_OPEN: Final = "breaker_open"
+HALF_OPEN: Final = "half_open"
 
-Told = Callable[[Submission], Awaitable[None]]
+Told = Callable[[Submission], None]
 
 
 class TransactionExecutor:
@@ -43,6 +46,7 @@ class TransactionExecutor:
         self._push_seconds = push_seconds
         self._strategy = strategy
         self._disabled: frozenset[str] = frozenset()
+        self._probed_at: dict[str, float] = {}
 
     # ------------------------------------------------------------ plans
 
@@ -51,9 +55,12 @@ class TransactionExecutor:
         names = order.signal.methods or tuple(self._executors)
         lanes = self._allowed(names, public_fallback=order.signal.allow_public_fallback)
         if not any(self._takes_soon(name) for name in lanes):
-            return None
+            probed = [name for name in lanes if self._wants_probe(name)]
+            if not probed:
+                return None
+            self._probed_at.update(dict.fromkeys(probed, self._clock.monotonic()))
         private = not order.signal.allow_public_fallback and all(map(self._is_private, lanes))
-        kept = tuple(Lane(name, self._patience_ms[name]) for name in lanes)
+        kept = tuple(Lane(name, self._patience_ms[name]) for name in self._worth_a_tip(lanes))
         return LanePlan(kept, self._strategy, private)
 
     def _is_private(self, name: str) -> bool:
@@ -69,6 +76,21 @@ class TransactionExecutor:
         allowed = known if public_fallback or not private else private
         return [name for name in allowed if name not in self._disabled]
 
+    def _worth_a_tip(self, lanes: Sequence[str]) -> Sequence[str]:
+        """Leave out lanes whose breaker is open and whose tip no other lane shares: it would be lost."""
+        out = {
+            name
+            for name in lanes
+            if (hindrance := self._hindrance(name)) is not None
+            and hindrance.reason == BREAKER_OPEN
+            and self._executors[name].needs.tip_lamports > 0
+        }
+        well = [set(self._executors[name].needs.payees) for name in lanes if name not in out]
+        shared = {
+            n for n in out if any(each & set(self._executors[n].needs.payees) for each in well)
+        }
+        return [name for name in lanes if name not in out - shared] or lanes
+
     def _hindrance(self, name: str, *, again: bool = False) -> Hindrance | None:
         if name in self._disabled:
             return Hindrance("disabled", math.inf)
@@ -77,6 +99,14 @@ class TransactionExecutor:
     def _takes_soon(self, name: str) -> bool:
         return _soon(self._hindrance(name))
 
+    def _wants_probe(self, name: str) -> bool:
+        """Tell whether an order may be signed to find out whether a method is well: one, now and then."""
+        hindrance = self._hindrance(name)
+        if hindrance is None or hindrance.reason != HALF_OPEN:
+            return False
+        probed_at = self._probed_at.get(name, -math.inf)
+        return self._clock.monotonic() - probed_at >= PROBE_SECONDS
+
     def needs(self, plan: LanePlan) -> Sequence[TipNeeds]:
         """Give what the plan's methods demand of the transaction."""
         return [self._executors[lane.method].needs for lane in plan.lanes]
@@ -84,11 +114,15 @@ class TransactionExecutor:
     # ------------------------------------------------------------ the methods themselves
 
     def any_admits(self) -> bool:
-        """Tell whether any method would take a push soon."""
+        """Tell whether an order could be signed: a method would take its push soon, or wants a probe."""
+        return any(self._takes_soon(n) or self._wants_probe(n) for n in self._executors)
+
+    def ready(self) -> bool:
+        """Tell whether a method is known to be well and would take a push soon."""
         return any(self._takes_soon(name) for name in self._executors)
 
     def unavailable(self) -> Sequence[str]:
-        """Name each method that would take no push soon, with what keeps it."""
+        """Name each method that is not known to take a push soon, with what keeps it."""
         hindrances = {name: self._hindrance(name) for name in self._executors}
         return [
             f"{name} ({hindrance.reason})"
@@ -132,21 +166,27 @@ class TransactionExecutor:
 
     # ------------------------------------------------------------ pushes
 
+    def usable(self, plan: LanePlan) -> LanePlan:
+        """Give the lanes of a plan that are left: configured, and still private where the plan is."""
+        lanes = tuple(
+            lane
+            for lane in plan.lanes
+            if lane.method in self._executors
+            and (not plan.private or self._is_private(lane.method))
+        )
+        return replace(plan, lanes=lanes)
+
     async def push(
         self, attempt: StoredAttempt, turn: Turn, may: Callable[[], bool], told: Told
     ) -> float | None:
         """Push the bytes as the turn says; gives the seconds after which a hindered push is worth trying.
 
-        `may` is asked before every push: a lane takes its time, and leave may end meanwhile. `told` gets
-        each submission as soon as it is over, and raises nothing. A method that is no longer configured,
-        or has become public under a plan that is private, is passed over: the bytes stay as they are.
+        The turn is one of the plan's usable lanes. `may` is asked before every push: a lane takes its
+        time, and leave may end meanwhile. `told` gets each submission as soon as it is over.
         """
-        names = [name for name in turn.methods if name in self._executors]
-        if attempt.plan.private:
-            names = [name for name in names if self._is_private(name)]
         if turn.at_once:
-            return await self._race(attempt, names, turn, may, told)
-        return await self._fall_back(attempt, names, turn, may, told)
+            return await self._race(attempt, turn, may, told)
+        return await self._fall_back(attempt, turn.methods, turn, may, told)
 
     async def _fall_back(
         self,
@@ -158,53 +198,57 @@ class TransactionExecutor:
     ) -> float | None:
         waits: list[float] = []
         for name in names:
-            hindrance = self._hindrance(name, again=turn.again)
-            if hindrance is not None:
+            hindrance = self._hindrance(name, again=name in turn.held)
+            if hindrance is not None and hindrance.reason != HALF_OPEN:
                 waits.append(hindrance.seconds)
-                await self._pass_over(name, hindrance, turn, told)
+                self._pass_over(name, hindrance, turn, told)
                 continue
             if not may():
                 return None
-            submission = await self._submit(self._executors[name], attempt)
-            await told(submission)
+            submission = await self._submit(self._executors[name], attempt, may)
+            told(submission)
             if submission.outcome not in MOVES_ON:
                 return None
         return min(waits, default=None)
 
     async def _race(
-        self,
-        attempt: StoredAttempt,
-        names: Sequence[str],
-        turn: Turn,
-        may: Callable[[], bool],
-        told: Told,
+        self, attempt: StoredAttempt, turn: Turn, may: Callable[[], bool], told: Told
     ) -> float | None:
-        """Push through all lanes at once; each is told by itself, the slowest holds up no other."""
-        lanes = [self._fall_back(attempt, [name], turn, may, told) for name in names]
-        waits = [wait for wait in await asyncio.gather(*lanes) if wait is not None]
-        return min(waits) if waits and len(waits) == len(names) else None
+        """Push through all lanes at once; gives the shortest wait of those that never had the bytes."""
+        lanes = [self._fall_back(attempt, [name], turn, may, told) for name in turn.methods]
+        waits = zip(turn.methods, await asyncio.gather(*lanes), strict=True)
+        first = [wait for name, wait in waits if wait is not None and name not in turn.held]
+        return min(first, default=None)
 
-    async def _pass_over(self, name: str, hindrance: Hindrance, turn: Turn, told: Told) -> None:
+    def _pass_over(self, name: str, hindrance: Hindrance, turn: Turn, told: Told) -> None:
         """Tell once why a lane got nothing; that it has to wait longer is no news."""
         if name in turn.tried:
             return
         reply = Reply(ReplyOutcome.NOT_SENT, hindrance.reason, hindrance.seconds)
         self._telemetry.submission(name, reply, 0)
-        await told(_submission(name, reply, self._clock.now_us(), 0))
+        told(_submission(name, reply, self._clock.now_us(), 0))
 
-    async def _submit(self, executor: Executor, attempt: StoredAttempt) -> Submission:
+    async def _submit(
+        self, executor: Executor, attempt: StoredAttempt, may: Callable[[], bool]
+    ) -> Submission:
         sent_at_us, started = self._clock.now_us(), self._clock.monotonic()
-        reply = await self._bounded(executor, attempt, started + self._push_seconds)
+        reply = await self._bounded(executor, attempt, started + self._push_seconds, may)
         seconds = self._clock.monotonic() - started
         self._telemetry.submission(executor.name, reply, seconds)
         self._telemetry.stage("submit", seconds)
         return _submission(executor.name, reply, sent_at_us, seconds)
 
-    async def _bounded(self, executor: Executor, attempt: StoredAttempt, deadline: float) -> Reply:
+    async def _bounded(
+        self,
+        executor: Executor,
+        attempt: StoredAttempt,
+        deadline: float,
+        may: Callable[[], bool],
+    ) -> Reply:
         """Hold an executor to its contract: it answers in time and raises nothing."""
         try:
             async with asyncio.timeout_at(deadline):
-                return await executor.submit(attempt, deadline)
+                return await executor.submit(attempt, deadline, may)
         except TimeoutError:
             return Reply(ReplyOutcome.UNKNOWN, "timeout")
         except Exception as error:  # noqa: BLE001 - a plug-in's defect tells nothing about the bytes
@@ -215,7 +259,8 @@ def _soon(hindrance: Hindrance | None) -> bool:
     """Tell whether a push is worth signing for: a breaker that closes soon may as well open again."""
     if hindrance is None:
         return True
-    return hindrance.reason != BREAKER_OPEN and hindrance.seconds <= SOON_SECONDS
+    shut = hindrance.reason in (BREAKER_OPEN, HALF_OPEN)
+    return not shut and hindrance.seconds <= SOON_SECONDS
 
 
 def _submission(name: str, reply: Reply, sent_at_us: int, seconds: float) -> Submission:

@@ -85,6 +85,11 @@ class Gate:
         """`closed`, `open` or `half-open`."""
         return str(self._breaker.current_state)
 
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether pushes are admitted without a probe."""
+        return self.state == pybreaker.STATE_CLOSED
+
     def retry_after_seconds(self) -> float:
         """Give how long the gate stays shut; 0 when it is not."""
         if self.state != pybreaker.STATE_OPEN:

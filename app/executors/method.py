@@ -79,7 +79,9 @@ class Method:
         if shut > 0:
             return Hindrance("breaker_open", shut)
         wait = min(target.limiter.wait_seconds(again=again) for target in self._targets)
-        return Hindrance("limited", wait) if wait > 0 else None
+        if self._gate.is_closed:
+            return Hindrance("limited", wait) if wait > 0 else None
+        return Hindrance("breaker_open", wait) if wait > 0 else Hindrance("half_open", 0)
 
     def state(self) -> Mapping[str, object]:
         """See the port."""
@@ -109,20 +111,24 @@ class Method:
         """See the port."""
         return self._claim(signature)
 
-    async def submit(self, attempt: StoredAttempt, deadline: float) -> Reply:
+    async def submit(
+        self, attempt: StoredAttempt, deadline: float, may: Callable[[], bool]
+    ) -> Reply:
         """See the port."""
         ticket = self._gate.admit()
         if ticket is None:
             return Reply(ReplyOutcome.NOT_SENT, "breaker_open", self._gate.retry_after_seconds())
         verdict = Verdict.NEUTRAL
         try:
-            reply = await self._try_targets(attempt, deadline)
+            reply = await self._try_targets(attempt, deadline, may)
             verdict = health(reply)
             return reply
         finally:
             self._gate.record(ticket, verdict)
 
-    async def _try_targets(self, attempt: StoredAttempt, deadline: float) -> Reply:
+    async def _try_targets(
+        self, attempt: StoredAttempt, deadline: float, may: Callable[[], bool]
+    ) -> Reply:
         """Try target after target while nobody can have the bytes; what one refused was not unsent."""
         reply = Reply(ReplyOutcome.NOT_SENT, "limited")
         for target in self._ranked():
@@ -131,6 +137,8 @@ class Method:
                 return (
                     reply if reply.reason != "limited" else Reply(ReplyOutcome.NOT_SENT, "no_time")
                 )
+            if not may():
+                break
             if not target.limiter.take():
                 continue
             last = await self._push(target.client, attempt, seconds)

@@ -74,12 +74,14 @@ class Sender(Method):
         """See the port."""
         return {**super().state(), "retries_internally": self._options.retries_internally}
 
-    async def submit(self, attempt: StoredAttempt, deadline: float) -> Reply:
+    async def submit(
+        self, attempt: StoredAttempt, deadline: float, may: Callable[[], bool]
+    ) -> Reply:
         """See the port; what the bytes lack is known here, and no fault of the sender's."""
         lacking = lacks(attempt.signed.raw, self._options.tip)
         if lacking is not None:
             return Reply(ReplyOutcome.NOT_SENT, lacking)
-        return await super().submit(attempt, deadline)
+        return await super().submit(attempt, deadline, may)
 
     async def _post(self, client: JsonRpcClient, attempt: StoredAttempt, seconds: float) -> Reply:
         options = self._options

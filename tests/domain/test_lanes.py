@@ -27,16 +27,16 @@ def whose(*submissions: Submission, after: float = 0, plan: LanePlan = PLAN) -> 
 
 
 @pytest.mark.parametrize(
-    ("submissions", "after", "methods", "again"),
+    ("submissions", "after", "methods", "held"),
     [
         ([], 0, ("bundle", "jito", "rpc"), False),
         ([], 60, ("bundle", "jito", "rpc"), False),
         ([pushed("bundle", ACCEPTED)], 2.9, ("bundle",), True),
         ([pushed("bundle", ALREADY)], 2.9, ("bundle",), True),
-        ([pushed("bundle", ACCEPTED)], 3, ("jito", "rpc", "bundle"), False),
+        ([pushed("bundle", ACCEPTED)], 3, ("jito", "rpc", "bundle"), True),
         # patience counts from when a lane took the bytes, not from when they were signed
         ([pushed("bundle", ACCEPTED, 2)], 4.9, ("bundle",), True),
-        ([pushed("bundle", ACCEPTED, 2)], 5, ("jito", "rpc", "bundle"), False),
+        ([pushed("bundle", ACCEPTED, 2)], 5, ("jito", "rpc", "bundle"), True),
         # who refused, was not reached or not heard is passed over at once
         ([pushed("bundle", REJECTED)], 0, ("jito", "rpc", "bundle"), False),
         ([pushed("bundle", NOT_SENT)], 0, ("jito", "rpc", "bundle"), False),
@@ -46,7 +46,7 @@ def whose(*submissions: Submission, after: float = 0, plan: LanePlan = PLAN) -> 
             [pushed("bundle", REJECTED), pushed("jito", ACCEPTED)],
             2,
             ("rpc", "bundle", "jito"),
-            False,
+            True,
         ),
         # a refusal after it took them changes nothing: it has them
         ([pushed("bundle", ACCEPTED), pushed("bundle", REJECTED, 1)], 2, ("bundle",), True),
@@ -78,12 +78,13 @@ def whose(*submissions: Submission, after: float = 0, plan: LanePlan = PLAN) -> 
     ],
 )
 def test_the_turn_follows_from_what_is_stored(
-    submissions: list[Submission], after: float, methods: tuple[str, ...], again: bool
+    submissions: list[Submission], after: float, methods: tuple[str, ...], held: bool
 ) -> None:
     """The table of cases of a fallback."""
     found = whose(*submissions, after=after)
-    assert (found.methods, found.again, found.at_once) == (methods, again, False)
+    assert (found.methods, bool(found.held), found.at_once) == (methods, held, False)
     assert found.tried == {s.method for s in submissions}
+    assert found.held == {s.method for s in submissions if s.outcome in HOLDS}
 
 
 def test_one_lane_has_every_turn() -> None:
@@ -94,13 +95,18 @@ def test_one_lane_has_every_turn() -> None:
 
 
 def test_in_a_race_every_turn_is_everybodys() -> None:
-    """Once somebody has the bytes, pushes only repeat."""
+    """Who has the bytes yields to who has not."""
     plan = LanePlan(PLAN.lanes, LaneStrategy.RACE)
     assert whose(plan=plan) == Turn(
-        ("bundle", "jito", "rpc"), frozenset(), again=False, at_once=True
+        ("bundle", "jito", "rpc"), frozenset(), frozenset(), at_once=True
     )
-    assert not whose(pushed("jito", UNKNOWN), plan=plan).again
-    assert whose(pushed("jito", ACCEPTED), plan=plan).again
+    assert whose(pushed("jito", UNKNOWN), plan=plan).held == set()
+    assert whose(pushed("jito", ACCEPTED), plan=plan).held == {"jito"}
+
+
+def test_a_plan_without_lanes_is_nobodys_turn() -> None:
+    """Every method of it has been taken out of the configuration."""
+    assert whose(pushed("gone", ACCEPTED), plan=LanePlan(())).methods == ()
 
 
 pushes = st.lists(

@@ -148,7 +148,9 @@ class FakeExecutor:
     def state(self) -> Mapping[str, object]:
         return {"name": self.name, "breaker": "closed" if self.admitting else "open"}
 
-    async def submit(self, attempt: StoredAttempt, deadline: float) -> Reply:
+    async def submit(
+        self, attempt: StoredAttempt, deadline: float, may: Callable[[], bool]
+    ) -> Reply:
         self.times.append(asyncio.get_running_loop().time())
         stored = self._database.attempts(attempt.order_id)
         signed = {each.signature: each.signed.raw for each in stored}

@@ -323,6 +323,22 @@ async def test_a_fill_that_was_not_recorded_is_recorded_again(fault: Fault) -> N
         assert rig.telemetry.of("landing") == [("rpc", "filled")]
 
 
+async def test_a_fill_whose_answer_was_lost_is_followed_although_a_fork_undid_it_meanwhile() -> (
+    None
+):
+    """The record was committed: nothing is pushed any more, and the fill is taken back when proved."""
+    async with running(Rig(Knobs(poll=0.1, transaction_timeout=15))) as rig:
+        rig.store.script.add("record", Fault(), Fault(loses=unknown()))
+        order_id = await rig.post()
+        await rig.reaches(order_id, OrderStatus.FILLED)
+        (landing,) = rig.chain.landings[only(rig, order_id).signature]
+        nothing_lands(rig)
+        rig.chain.fork(landing)
+        order = await rig.reaches(order_id, OrderStatus.FAILED)
+        assert order.reason_code is ReasonCode.FILL_REVERTED
+        assert rig.failures == []
+
+
 async def test_a_push_whose_record_fails_is_watched_all_the_same() -> None:
     """The record of a push decides nothing, and is made up for by the one of the fill."""
     async with running(Rig(Knobs(poll=0.1))) as rig:

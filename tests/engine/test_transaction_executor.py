@@ -11,7 +11,7 @@ from app.domain.attempt import Lane, LanePlan, LaneStrategy, StoredAttempt, Subm
 from app.domain.lanes import Turn
 from app.domain.outcome import Reply, ReplyOutcome
 from app.engine.ports import Executor, Hindrance, Privacy, TipNeeds
-from app.engine.transaction_executor import TransactionExecutor
+from app.engine.transaction_executor import PROBE_SECONDS, TransactionExecutor
 from tests.domain import makers
 from tests.engine.fakes import FakeTelemetry, ManualClock
 from tests.engine.rig import pass_time
@@ -36,6 +36,7 @@ class Method:
     )
     privacy: Privacy = Privacy.PUBLIC
     hindered: Hindrance | None = None
+    spare: Hindrance | None = None
     needs: TipNeeds = field(default_factory=TipNeeds)
     raw: list[bytes] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
@@ -44,7 +45,7 @@ class Method:
     resets: int = 0
 
     def hindrance(self, *, again: bool = False) -> Hindrance | None:
-        return self.hindered
+        return self.spare if again and self.spare is not None else self.hindered
 
     def reset(self) -> None:
         self.resets += 1
@@ -55,7 +56,9 @@ class Method:
     def state(self) -> Mapping[str, object]:
         return {"name": self.name}
 
-    async def submit(self, attempt: StoredAttempt, deadline: float) -> Reply:
+    async def submit(
+        self, attempt: StoredAttempt, deadline: float, may: Callable[[], bool]
+    ) -> Reply:
         self.raw.append(attempt.signed.raw)
         self.deadlines.append(deadline)
         if self.reply is None:
@@ -118,15 +121,11 @@ async def waiting(
     may: Callable[[], bool] = lambda: True,
     at_once: bool = False,
     tried: frozenset[str] = frozenset(),
-    again: bool = False,
+    held: frozenset[str] = frozenset(),
 ) -> float | None:
     """Push; gives how long the lanes make wait."""
-
-    async def tell(submission: Submission) -> None:
-        told.append(submission)
-
-    names = tuple(lane.method for lane in stored.plan.lanes)
-    return await over.push(stored, Turn(names, tried, again, at_once), may, tell)
+    names = tuple(lane.method for lane in over.usable(stored.plan).lanes)
+    return await over.push(stored, Turn(names, tried, held, at_once), may, told.append)
 
 
 # ---------------------------------------------------------------- plans
@@ -197,9 +196,11 @@ def test_states_and_readiness_are_told() -> None:
     ]
     assert over.unavailable() == ["jito (breaker_open)", "rpc (disabled)"]
     assert not over.any_admits()
+    assert not over.ready()
     over.set_disabled([])
     assert over.unavailable() == ["jito (breaker_open)"]
     assert over.any_admits()
+    assert over.ready()
 
 
 def test_a_disabled_method_is_in_no_plan() -> None:
@@ -384,14 +385,65 @@ async def test_in_a_race_every_lane_gets_the_same_bytes_and_none_waits_for_anoth
     assert len({s.sent_at_us for s in submissions}) == 1
 
 
-async def test_a_race_makes_wait_only_when_every_lane_does() -> None:
-    """A lane that took the bytes needs no haste."""
+async def test_a_race_comes_back_for_lanes_that_never_had_the_bytes() -> None:
+    """As soon as the first of them is free; a lane that holds them already needs no haste."""
     limited = Hindrance("limited", 1)
-    slow = executor(Method("jito", hindered=SHUT), Method("rpc", hindered=limited))
-    assert await waiting(slow, attempt("jito", "rpc"), [], at_once=True) == 1
-    some = executor(Method("jito", hindered=SHUT), Method("rpc"))
-    assert await waiting(some, attempt("jito", "rpc"), [], at_once=True) is None
-    assert await waiting(some, attempt("gone"), [], at_once=True) is None
+    slow = executor(
+        Method("jito", hindered=SHUT), Method("rpc", hindered=limited), Method("bundle")
+    )
+    of = attempt("jito", "rpc", "bundle")
+    assert await waiting(slow, of, [], at_once=True) == 1
+    held = frozenset({"rpc"})
+    assert await waiting(slow, of, [], at_once=True, held=held) == 10
+    assert await waiting(executor(Method("rpc")), attempt("rpc"), [], at_once=True) is None
+    assert await waiting(slow, attempt("gone"), [], at_once=True) is None
+
+
+async def test_a_lane_that_has_the_bytes_yields_to_first_pushes() -> None:
+    """Two methods that share a pace both get their turn."""
+    bundle = Method("bundle", spare=Hindrance("limited", 1))
+    over = executor(bundle, Method("rpc"))
+    submissions = await push(
+        over, attempt("bundle", "rpc"), at_once=True, held=frozenset({"bundle"})
+    )
+    assert [s.method for s in submissions if s.outcome is ReplyOutcome.ACCEPTED] == ["rpc"]
+
+
+# ---------------------------------------------------------------- probes
+
+
+HALF_OPEN = Hindrance("half_open", 0)
+
+
+async def test_a_half_open_lane_gets_the_push_that_is_its_probe() -> None:
+    """It is in its place among the others, and not known to be well before."""
+    over = executor(Method("jito", hindered=HALF_OPEN), Method("rpc"))
+    submissions = await push(over, attempt("jito", "rpc"))
+    assert [s.method for s in submissions] == ["jito"]
+    assert over.unavailable() == ["jito (half_open)"]
+
+
+async def test_one_order_is_signed_for_a_probe_the_others_stay_queued() -> None:
+    """With every lane shut, bytes that nobody may take would only die; now and then one is tried."""
+    over = executor(Method("jito", hindered=SHUT), Method("rpc", hindered=HALF_OPEN))
+    assert not over.ready()
+    assert over.any_admits()
+    assert lanes(over.plan(makers.order())) == ["jito", "rpc"]
+    assert not over.any_admits()
+    assert over.plan(makers.order()) is None
+    await pass_time(PROBE_SECONDS)
+    assert over.plan(makers.order()) is not None
+
+
+def test_nobody_is_tipped_for_a_lane_that_is_shut() -> None:
+    """Unless the same tip serves another lane of the plan, or no lane would be left."""
+    jito, other = TipNeeds(("a", "b"), 1_000), TipNeeds(("x",), 1_000_000)
+    helius = Method("helius", needs=other, hindered=SHUT)
+    bundle = Method("bundle", needs=jito, hindered=SHUT)
+    over = executor(helius, bundle, Method("jito", needs=jito), Method("rpc", hindered=SHUT))
+    assert lanes(over.plan(makers.order())) == ["bundle", "jito", "rpc"]
+    helius.hindered = HALF_OPEN
+    assert lanes(over.plan(makers.order())) == ["helius", "bundle", "jito", "rpc"]
 
 
 def test_the_plan_has_the_strategy_that_is_configured() -> None:

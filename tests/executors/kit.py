@@ -78,4 +78,5 @@ async def push(
     executor: Executor, seconds: float = SECONDS, attempt_: StoredAttempt = ATTEMPT
 ) -> Reply:
     """Push once."""
-    return await executor.submit(attempt_, asyncio.get_running_loop().time() + seconds)
+    deadline = asyncio.get_running_loop().time() + seconds
+    return await executor.submit(attempt_, deadline, lambda: True)

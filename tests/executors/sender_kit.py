@@ -124,4 +124,5 @@ async def sending(
 
 async def push(sender: Sender, what: StoredAttempt, seconds: float = SECONDS) -> Reply:
     """Push once."""
-    return await sender.submit(what, asyncio.get_running_loop().time() + seconds)
+    deadline = asyncio.get_running_loop().time() + seconds
+    return await sender.submit(what, deadline, lambda: True)

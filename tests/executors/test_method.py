@@ -73,10 +73,30 @@ class Rig:
             await asyncio.Event().wait()
         return self.says.get(client.endpoint, ACCEPTED)
 
+    may = True
+    """Whether leave to send lasts."""
+
     async def submit(self, seconds: float = 3.0) -> Reply:
         """Push once, and forget whom the push before asked."""
         self.asked.clear()
-        return await self.method.submit(ATTEMPT, self.clock.now + seconds)
+        return await self.method.submit(ATTEMPT, self.clock.now + seconds, lambda: self.may)
+
+
+async def test_leave_is_asked_before_every_target() -> None:
+    """An order that is canceled while one region refuses goes to no other."""
+    rig = Rig(says={"a": BUSY})
+    rig.may = False
+    assert await rig.submit() == LIMITED
+    assert rig.asked == []
+
+    class Leave(Rig):
+        @property
+        def may(self) -> bool:  # type: ignore[override]
+            return not self.asked
+
+    leaving = Leave(says={"a": BUSY})
+    assert await leaving.submit() == BUSY
+    assert leaving.asked == ["a"]
 
 
 # ---------------------------------------------------------------- targets, in order
@@ -254,6 +274,15 @@ async def test_one_target_that_serves_keeps_the_breaker_closed() -> None:
     assert rig.gate.state == "closed"
 
 
+async def test_a_probe_waits_for_its_pace() -> None:
+    """A breaker that may be probed and a target that may not be asked yet: shut for as long."""
+    rig = Rig(per_second=1, failures_max=1, reset_seconds=0, says={"a": SILENT, "b": SILENT})
+    await rig.submit()
+    assert rig.method.hindrance() == Hindrance("half_open", 0)  # the other target is free
+    await rig.submit()
+    assert rig.method.hindrance() == Hindrance("breaker_open", 1.0)
+
+
 async def test_a_cancelled_probe_frees_its_place() -> None:
     """The cancellation goes on its way; the next push is the probe."""
     rig = Rig(says={"a": FAULT}, failures_max=1, reset_seconds=0)
@@ -268,7 +297,7 @@ async def test_a_cancelled_probe_frees_its_place() -> None:
     probing.cancel()
     await asyncio.wait([probing])
     assert probing.cancelled()
-    assert rig.method.hindrance() is None
+    assert rig.method.hindrance() == Hindrance("half_open", 0)
 
 
 async def test_an_operator_resets_everything() -> None:
