@@ -62,7 +62,12 @@ Url = Annotated[str, BeforeValidator(lambda text: _url(str(text)))]
 Path = Annotated[str, Field(pattern=r"^(/[!-\"$-~]*)?$")]
 """What goes behind a URL, with a query of its own if need be: empty, or from a slash on."""
 Visible = Annotated[str, BeforeValidator(_text), Field(pattern=r"^[ -~]*$")]
-"""Text that a header can carry."""
+"""Text of a query."""
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+HeaderText = Annotated[
+    str, BeforeValidator(_text), Field(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=4096)
+]
+"""Text that a header carries as it is: without blanks at its ends or line ends."""
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Lamports = Annotated[int, Field(ge=0, le=TIP_LAMPORTS_MAX)]
 
@@ -154,29 +159,31 @@ class TipRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class SenderOptions:
-    """One sender; each URL is a target of its own with its own pace. Key and URLs are never shown."""
+    """One sender; each URL is a target of its own with its own pace. What may hold a key is never shown."""
 
     urls: Annotated[tuple[Url, ...], Listed, Field(min_length=1)] = field(repr=False)
-    path: Path = ""
+    path: Path = field(default="", repr=False)
     """Where transactions are sent to, behind each URL."""
     query: Mapping[str, Visible] = field(default_factory=dict, repr=False)
     """Parameters of the sending."""
-    headers: Mapping[str, Visible] = field(default_factory=dict, repr=False)
-    api_key: Annotated[str, BeforeValidator(_text), Field(pattern=r"^[!-~]*$")] = field(
+    headers: Mapping[HeaderName, HeaderText] = field(default_factory=dict, repr=False)
+    api_key: Annotated[str, BeforeValidator(_text), Field(pattern=r"^[!-~]+$")] = field(
         default="", repr=False
     )
     key: KeyPlace | None = None
     body: Body = Body.JSONRPC
-    json_template: Mapping[str, Any] = field(default_factory=dict)
+    json_template: Mapping[str, Any] = field(default_factory=dict, repr=False)
     rpc_method: Annotated[str, Field(min_length=1)] = "sendTransaction"
-    rpc_options: Mapping[str, Any] = field(default_factory=lambda: {"encoding": "base64"})
-    rpc_extra_params: Sequence[Any] = ()
+    rpc_options: Mapping[str, Any] = field(
+        default_factory=lambda: {"encoding": "base64"}, repr=False
+    )
+    rpc_extra_params: Sequence[Any] = field(default=(), repr=False)
     success: Success = Success()
     error_rules: tuple[ErrorRule, ...] = ()
     retry_after: RetryAfter = RetryAfter()
     rps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Pushes a second to each URL; None: no pace of our own."""
-    keepalive: KeepAlive | None = None
+    keepalive: KeepAlive | None = field(default=None, repr=False)
     tip: TipRule = TipRule()
     retries_internally: bool = False
     """The sender goes on by itself until the transaction has landed or expired: told in its state."""

@@ -92,6 +92,23 @@ def test_every_preset_can_be_used() -> None:
     assert set(PRESETS) == {*REGIONS, "triton"}
 
 
+def test_what_may_hold_a_key_is_not_shown() -> None:
+    """A service of one's own takes its key wherever it likes."""
+    hush = {"token": "hush"}
+    options = read(
+        url="https://sender.example/hush",
+        path="/hush",
+        query=hush,
+        headers=hush,
+        json_template=hush,
+        rpc_options=hush,
+        rpc_extra_params=[hush],
+        keepalive={"path": "/hush"},
+    )
+    assert options.headers == hush
+    assert "hush" not in repr(options) + str(options)
+
+
 @pytest.mark.parametrize(
     ("preset", "tip", "rps"),
     [
@@ -156,7 +173,6 @@ LACKING = [
     ({}, "urls"),
     ({"preset": "triton"}, "urls"),
     ({"preset": "nozomi"}, "api_key"),
-    ({"preset": "astralane", "api_key": ""}, "api_key"),
     ({"preset": "nextblock", "regions": ["ny"]}, "api_key"),
     ({"preset": "bloxroute", "regions": ["ny"], "api_key": None}, "api_key"),
     ({"url": HERE, "key": {"where": "query", "name": "k"}}, "api_key"),
@@ -187,8 +203,16 @@ INVALID: list[tuple[Mapping[str, Any], str]] = [
     ({"url": HERE, "path": "/with space"}, "path"),
     ({"url": HERE, "path": "/x#y"}, "path"),
     ({"url": HERE, "headers": {"x": "a\r\nb: c"}}, "headers.x"),
+    ({"url": HERE, "headers": {"x": f"{KEY}\n"}}, "headers.x"),
+    ({"url": HERE, "headers": {"x": f" {KEY}"}}, "headers.x"),
+    ({"url": HERE, "headers": {"x": ""}}, "headers.x"),
+    ({"url": HERE, "headers": {"x y": KEY}}, "headers.x y.[key]"),
     ({"url": HERE, "query": {"x": [1]}}, "query.x"),
     ({"url": HERE, "api_key": "a\nb"}, "api_key"),
+    ({"preset": "astralane", "api_key": ""}, "api_key"),
+    ({"preset": "helius", "api_key": ""}, "api_key"),
+    ({"preset": "helius", "api_key": f"{KEY}\n"}, "api_key"),
+    ({"preset": "helius", "api_key": f" {KEY}"}, "api_key"),
     ({"url": HERE, "api_key": KEY}, "key"),
     ({"url": HERE, "key": {"where": "body"}}, "key.where"),
     ({"url": HERE, "api_key": KEY, "key": {"where": "header"}}, "key.name"),
