@@ -3,6 +3,9 @@
 Nothing follows from a claim: `Invalid` is also what an engine says of a bundle that it does not know
 yet, and bundles have landed after `Failed`. Asking costs places of the one request a second that sends
 need, so it is done only where one is spare.
+
+All of it is in memory: after a restart or a takeover only what is pushed again is watched again, so a
+landing after a `Failed` that an earlier process heard of is neither counted nor told.
 """
 
 import asyncio
@@ -62,10 +65,17 @@ class BundleStatuses:
         self._on_status = on_status
         self._monotonic = monotonic
         self._watched: OrderedDict[str, _Watched] = OrderedDict()
+        self._ended: OrderedDict[str, float] = OrderedDict()
+        """When a bundle's last word was said: its bytes are pushed on, and it would be said again."""
         self._claims: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def watch(self, method: str, client: JsonRpcClient, signature: str, bundle_id: str) -> None:
-        """Begin to ask about a bundle that an endpoint has accepted; again: ask there from now on."""
+        """Begin to ask about a bundle that an endpoint has accepted; again: ask there from now on.
+
+        Not after `Landed` or `Failed`: that is said once.
+        """
+        if bundle_id in self._ended:
+            return
         known = self._watched.get(bundle_id)
         if known is not None:
             known.client = client
@@ -88,10 +98,15 @@ class BundleStatuses:
 
     async def poll(self) -> None:
         """Ask each target once about some of its bundles, where a place is spare."""
-        old = self._monotonic() - WATCH_SECONDS
-        for bundle_id in [key for key, each in self._watched.items() if each.since < old]:
-            del self._watched[bundle_id]
+        self._forget(before=self._monotonic() - WATCH_SECONDS)
         await asyncio.gather(*[self._ask(target) for target in self._targets])
+
+    def _forget(self, *, before: float) -> None:
+        """Forget the bundles whose bytes must be dead by now."""
+        for bundle_id in [key for key, each in self._watched.items() if each.since < before]:
+            del self._watched[bundle_id]
+        for bundle_id in [key for key, ended_at in self._ended.items() if ended_at < before]:
+            del self._ended[bundle_id]
 
     async def _ask(self, target: Target) -> None:
         spare = target.limiter.wait_seconds(again=True) == 0
@@ -129,7 +144,13 @@ class BundleStatuses:
                 self._on_status(status)
                 self._keep(watched, status)
             if status in _FINAL:
-                del self._watched[bundle_id]
+                self._end(bundle_id)
+
+    def _end(self, bundle_id: str) -> None:
+        del self._watched[bundle_id]
+        self._ended[bundle_id] = self._monotonic()
+        if len(self._ended) > CLAIMS_MAX:
+            self._ended.popitem(last=False)
 
     def _keep(self, watched: _Watched, status: str) -> None:
         """Keep what was said last, when it says that the bundle will not land."""

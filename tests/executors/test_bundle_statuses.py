@@ -164,6 +164,32 @@ async def test_a_claim_outlives_the_watch() -> None:
         assert rig.claim("another") is None
 
 
+@pytest.mark.parametrize("status", ["Failed", "Landed"])
+async def test_the_last_word_on_a_bundle_is_heard_once(status: str) -> None:
+    """Its bytes are pushed on and accepted again; nobody asks again, and one bundle counts once."""
+    async with watching() as rig:
+        for region in (0, 1, 0):
+            rig.watch(region=region)
+            await rig.poll(said(status))
+        assert rig.told == [status]
+        assert (len(rig.asked(0)), len(rig.asked(1))) == (1, 0)
+        await rig.poll(after=WATCH_SECONDS - 4)
+        rig.watch()
+        await rig.poll()
+        assert rig.told == [status]
+
+
+async def test_the_last_word_is_forgotten_when_the_bytes_must_be_dead() -> None:
+    """Nothing is kept for ever: a bundle of that id would be a new one."""
+    async with watching() as rig:
+        rig.watch()
+        await rig.poll(said("Failed"))
+        await rig.poll(after=WATCH_SECONDS + 1)
+        rig.watch()
+        assert await rig.poll(said("Failed")) == "Failed"
+        assert rig.told == ["Failed", "Failed"]
+
+
 LANDED = {
     "bundle_id": ID,
     "transactions": ["s"],
@@ -349,14 +375,21 @@ class Engine(JsonRpcClient):
 
 async def test_what_is_kept_is_bounded() -> None:
     """The oldest is forgotten: nothing depends on it."""
-    engine = Engine()
-    statuses = BundleStatuses([Target(engine, Limiter())], monotonic=Clock())
+    engine, clock = Engine(), Clock()
+    statuses = BundleStatuses([Target(engine, Limiter())], monotonic=clock)
     names = [str(number) for number in range(CLAIMS_MAX + 1)]
     for name in names:
         statuses.watch("bundle", engine, name, name)
         await statuses.poll()
     assert [statuses.claims_of("bundle")(name) for name in names[:2]] == [None, "Failed"]
     engine.asked.clear()
+    for name in names[:2]:
+        statuses.watch("bundle", engine, name, name)
+    await statuses.poll()
+    assert engine.asked == names[:1]
+    engine.asked.clear()
+    clock.now += 2 * WATCH_SECONDS
+    await statuses.poll()
     for name in names[: WATCHED_MAX + 2]:
         statuses.watch("bundle", engine, name, name)
     for _ in range(WATCHED_MAX):
