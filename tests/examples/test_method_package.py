@@ -163,7 +163,7 @@ async def test_an_answer_of_the_relay_is_one_reply(
         if step is None:
             await clients[0].close()
         deadline = asyncio.get_running_loop().time() + 0.5
-        assert await method.submit(ATTEMPT, deadline) == Reply(outcome, reason)
+        assert await method.submit(ATTEMPT, deadline, lambda: True) == Reply(outcome, reason)
         await clients[0].close()
         if step is not None:
             assert server.targets == ["POST /at/submit"]

@@ -1,14 +1,19 @@
 """The registry of methods: built in or installed, each name once, trouble told at the start."""
 
+import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import structlog
 
 from app.domain.errors import StartupError
+from app.engine.ports import Hindrance, TipNeeds
 from app.executors.gate import Gate
+from app.executors.guarded import Guarded, Work
 from app.executors.limiter import Limiter
-from app.executors.method import Method
+from app.executors.method import Method, Target
 from app.executors.registry import (
     ENTRY_POINT_GROUP,
     ExecutorRegistry,
@@ -16,22 +21,47 @@ from app.executors.registry import (
     MethodContext,
     build_registry,
 )
-from app.executors.rpc import rpc
+from app.executors.rpc import rpc, send
+from app.executors.tip_accounts import TIP_ACCOUNTS
 from app.solana.json_rpc import JsonRpcClient
 from tests.solana.server import Observer
 
+ACCOUNTS = TIP_ACCOUNTS["helius"][:2]
 SENDER = '''
+from app.engine.ports import Privacy, TipNeeds
+
+
 class Sender:
     """A method of another package."""
 
+    privacy = Privacy.PUBLIC
+
     def __init__(self, context):
-        self.name = context.options.get("called", context.name)
-        self.made_of = context
+        options = context.options
+        self.name = options.get("called", context.name)
+        self.needs = TipNeeds(tuple(options.get("payees", ())), 5)
+        if "fails" in options:
+            raise options["fails"]
+
+    def hindrance(self, *, again=False):
+        raise RuntimeError
+
+
+async def ends():
+    pass
+
+
+def busy(context):
+    context.background("watch", ends)
+    return Sender(context)
 
 
 def broken(context):
     raise AssertionError("made, though nobody asked")
 '''
+
+
+BACKGROUND: dict[str, Work] = {}
 
 
 def connect(url: str, headers: Mapping[str, str]) -> JsonRpcClient:
@@ -49,7 +79,7 @@ def context(name: str, **options: object) -> MethodContext:
         rpc_clients=[node],
         connect=connect,
         limiter=lambda _key, per_second: Limiter(per_second),
-        background=lambda _name, _work: None,
+        background=BACKGROUND.__setitem__,
     )
 
 
@@ -97,6 +127,85 @@ def test_an_installed_method_is_made_by_name(
     install(tmp_path, monkeypatch, "sender = sender_of_another:Sender")
     registry = build(["sender", "rpc"])
     assert list(registry.mapping()) == ["sender", "rpc"]
+
+
+def test_only_what_is_installed_is_guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever another package's method raises, the engine does not meet it."""
+    install(tmp_path, monkeypatch, "sender = sender_of_another:Sender")
+    sender, own = build(["sender", "rpc"])
+    assert isinstance(sender, Guarded)
+    assert sender.hindrance() == Hindrance("defect", math.inf)
+    assert not isinstance(own, Guarded)
+
+
+@pytest.mark.anyio
+async def test_background_work_of_what_is_installed_is_guarded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is not the service's: it rests, and begins anew."""
+    install(tmp_path, monkeypatch, "sender = sender_of_another:busy")
+    build(["sender"])
+    with structlog.testing.capture_logs() as lines:
+        task = asyncio.create_task(_run(BACKGROUND["watch"]))
+        await asyncio.sleep(0)
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
+    assert [line["event"] for line in lines] == ["background work of a method ended"]
+
+
+async def _run(work: Work) -> None:
+    await work()
+
+
+def test_what_a_method_is_told_is_not_shown() -> None:
+    """Any of its options may be a key."""
+    told = context("sender", api_key="hush")
+    assert told.options == {"api_key": "hush"}
+    assert "hush" not in repr(told) + str(told)
+
+
+@pytest.mark.parametrize(
+    ("payees", "fault"),
+    [
+        (["payee"], "entry 0 is no Solana address"),
+        ([*ACCOUNTS, ACCOUNTS[0][:-1]], "entry 2 is no Solana address"),
+        ([*ACCOUNTS, ACCOUNTS[0]], "entry 2 stands twice"),
+    ],
+)
+def test_payees_that_nobody_can_be_paid_at_are_refused(
+    payees: list[str], fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start, whoever's method it is: an address has no checksum, and a tip to a wrong one is lost."""
+    install(tmp_path, monkeypatch, "sender = sender_of_another:Sender")
+    line = f"CONFIG_INVALID: the payees of the method 'sender': {fault}; "
+    with pytest.raises(StartupError, match=f"^{line}"):
+        build(["sender"], lambda name: context(name, payees=payees))
+    gate, needs = Gate("sender"), TipNeeds(tuple(payees), 5)
+
+    def own(made_of: MethodContext) -> Method:
+        return Method(
+            "sender", send, [Target(made_of.rpc_clients[0], Limiter())], gate, needs=lambda: needs
+        )
+
+    with pytest.raises(StartupError, match=r"^CONFIG_INVALID: the payees of the method 'own': "):
+        build_registry(["own"], {"own": own}, context)
+
+
+def test_a_method_that_cannot_be_made_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line without its own words; a refusal that it makes itself is its word to the operator."""
+    install(tmp_path, monkeypatch, "sender = sender_of_another:Sender")
+    line = (
+        r"^METHOD_BROKEN: the plug-in method 'sender' is defective \(ValueError sender_of_another"
+    )
+    with pytest.raises(StartupError, match=line) as caught:
+        build(["sender"], lambda name: context(name, fails=ValueError("hush")))
+    assert "hush" not in str(caught.value)
+    own = StartupError("ITS_OWN", "methods.options.sender.key is not set", "set it")
+    with pytest.raises(StartupError, match=r"^ITS_OWN: "):
+        build(["sender"], lambda name: context(name, fails=own))
 
 
 def test_no_method_at_all_is_refused() -> None:
