@@ -21,7 +21,6 @@ class Push:
     method: str
     attempt: StoredAttempt
     stage: Stage
-    private: bool
     at_us: int
 
 
@@ -52,13 +51,11 @@ class Journal:
     told: list[Told] = field(default_factory=list)
     writes: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
 
-    def begin(
-        self, process: str, method: str, attempt: StoredAttempt, *, private: bool, at_us: int
-    ) -> Push:
+    def begin(self, process: str, method: str, attempt: StoredAttempt, at_us: int) -> Push:
         """Note that a push begins; says at which stage it is."""
         stage = self._stage(process, method, attempt)
         self.pushed[attempt.signature].append((process, method))
-        return Push(process, method, attempt, stage, private, at_us)
+        return Push(process, method, attempt, stage, at_us)
 
     def _stage(self, process: str, method: str, attempt: StoredAttempt) -> Stage:
         before = self.pushed[attempt.signature]
@@ -88,9 +85,9 @@ class Journal:
         gone = 0
         for told in self.told:
             push = told.push
-            attempts = database.attempts(push.attempt.order_id)
-            submissions = attempts[push.attempt.number - 1].submissions
-            if told.is_in(submissions):
+            stored = {each.number: each for each in database.attempts(push.attempt.order_id)}
+            attempt = stored.get(push.attempt.number)
+            if attempt is not None and told.is_in(attempt.submissions):
                 continue
             since = self.writes[push.process, push.attempt.order_id] - told.writes_then
             if since > WRITES_UNDER_WAY:

@@ -4,13 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from app.domain.attempt import AttemptStatus, LaneStrategy, StoredAttempt
 from app.domain.errors import IntakeError
 from app.domain.order import OrderStatus, OrderView
 from app.domain.outcome import Reply
-from app.engine.ports import Executor, Privacy
+from app.engine.ports import Executor
 from tests.engine.rig import Rig, pass_time
 from tests.engine.simulation import CALM, KNOBS, Simulation, current_process
 from tests.methods.journal import Journal, Push
@@ -40,12 +41,8 @@ class MethodsSimulation(Simulation):
             self.chain, self.database, self.rng, self.table, self._step, seed=self.seed
         )
         self.processes: list[MethodsRig] = []
-        self.deployment = Deployment(
-            bundle_only=self.chance(0.5),
-            lil_jit=self.chance(0.6),
-            encoding=self.rng.choice(["base58", "base64"]),
-            order=tuple(self.rng.sample(METHODS, len(METHODS))),
-        )
+        self.deployment = self._deploy()
+        self.breakers: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Live; what has not settled by the end is found by the oracle."""
@@ -56,7 +53,19 @@ class MethodsSimulation(Simulation):
 
     # ------------------------------------------------------------ processes
 
+    def _deploy(self) -> Deployment:
+        """Configure the methods; now and then one is missing."""
+        kept = len(METHODS) - self.chance(0.1)
+        return Deployment(
+            bundle_only=self.chance(0.5),
+            lil_jit=self.chance(0.75),
+            encoding="base58" if self.chance(0.5) else "base64",
+            order=tuple(self.rng.sample(METHODS, kept)),
+        )
+
     def _rig(self, name: str) -> Rig:
+        if self.chance(0.15):
+            self.deployment = self._deploy()
         knobs = replace(SETTINGS, strategy=self.rng.choice(list(LaneStrategy)))
         rig = self.kind(
             knobs,
@@ -65,17 +74,24 @@ class MethodsSimulation(Simulation):
             network=self.network,
             deployment=self.deployment,
             watched=lambda method: Observed(method, self._begin, self._answered),
-            on_signed=lambda signature: self.journal.signers.update({signature: name}),
+            on_breaker=lambda state: self.breakers.update([state]),
+            on_signed=partial(self._signed, name, self.deployment),
         )
         self.processes.append(rig)
         return rig
 
+    def _signed(self, process: str, deployment: Deployment, order_id: str, signature: str) -> None:
+        """Note who signed, and whether the bytes may only go where they are kept private."""
+        self.journal.signers[signature] = process
+        signal = self.database.order(order_id).signal
+        named = set(signal.methods or deployment.order)
+        if not signal.allow_public_fallback and named & deployment.private():
+            self.network.secret.add(signature)
+
     def _begin(self, method: Executor, attempt: StoredAttempt) -> Push:
         process = current_process()
         self._judge_push(attempt, process)
-        private = method.privacy is Privacy.PRIVATE
-        now_us = self.world.clock.now_us()
-        return self.journal.begin(process, method.name, attempt, private=private, at_us=now_us)
+        return self.journal.begin(process, method.name, attempt, self.world.clock.now_us())
 
     def _answered(self, push: Push, reply: Reply) -> None:
         self.journal.answered(push, reply)
@@ -90,7 +106,7 @@ class MethodsSimulation(Simulation):
         while self.chances is not CALM:
             self.network.all_down = self.chance(0.08)
             for method in METHODS:
-                self.network.moods[method] = self.rng.choice([0.1, 0.4, 0.8])
+                self.network.moods[method] = self.rng.choice([0.2, 0.5, 0.8])
             if self.chance(0.4):
                 await self._operate()
             await pass_time(self.rng.uniform(0.5, 6))
@@ -160,6 +176,11 @@ class MethodsSimulation(Simulation):
             landed = [a for a in row.view.attempts if a.status is AttemptStatus.LANDED]
             if len(landed) != (1 if filled else 0):
                 yield f"{order.order_id} is {order.status} with {len(landed)} landed attempts"
+
+    def contradicted(self) -> Counter[str]:
+        """Count by method what landed although the method had said that it would not."""
+        told = (each for rig in self.processes for each in rig.telemetry.of("landed_against"))
+        return Counter(str(method) for method, _claim in told)
 
     def ended(self) -> Counter[OrderStatus]:
         """Count how orders ended."""

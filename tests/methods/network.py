@@ -11,7 +11,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -25,11 +25,12 @@ from tests.methods.faults import BEHAVIOURS, OF_BUNDLES, Back, Behaviour, Delive
 from tests.methods.journal import PUSH, Push
 from tests.methods.table import Stage, Table
 
-ENGINE: Final[Mapping[str, Dialect]] = {
-    "/api/v1/bundles": Dialect.BUNDLE,
-    "/api/v1/transactions": Dialect.JITO,
-    "/api/v1/transactions?bundleOnly=true": Dialect.JITO,
+ENGINE: Final[Mapping[str, tuple[Dialect, bool]]] = {
+    "/api/v1/bundles": (Dialect.BUNDLE, True),
+    "/api/v1/transactions": (Dialect.JITO, False),
+    "/api/v1/transactions?bundleOnly=true": (Dialect.JITO, True),
 }
+"""How a block engine answers at each path, and whether it keeps to itself what it gets there."""
 STATUSES: Final = "getInflightBundleStatuses"
 BUNDLED: Final = frozenset({Dialect.BUNDLE, Dialect.JITO, Dialect.LIL_JIT})
 TOO_LATE_SECONDS: Final = 30.0
@@ -66,8 +67,13 @@ class Wire(JsonRpcClient):
         request: dict[str, Any] = json.loads(body)
         if request["method"] == STATUSES:
             return await self._network.statuses(request["params"][0])
-        dialect = self._dialect or ENGINE[path]
-        return await self._network.push(dialect, _bytes_of(request["params"]))
+        dialect = self._dialect
+        if dialect is None:
+            dialect, private = ENGINE[path]
+        else:
+            private = dialect is Dialect.LIL_JIT
+        raw = _bytes_of(request["params"])
+        return await self._network.push(dialect, raw, private=private)
 
 
 def _bytes_of(params: list[Any]) -> bytes:
@@ -115,10 +121,11 @@ class Network:
     seed: int = 0
     landable: dict[str, str] = field(default_factory=dict)
     """The order of every signature whose bytes have left a process."""
+    secret: set[str] = field(default_factory=set)
+    """Signatures of bytes that were never to be public."""
 
     def __post_init__(self) -> None:
         self._contents: dict[bytes, Content] = {}
-        self._private: set[str] = set()
         self._claims: dict[str, tuple[str, str]] = {}
         self._rounds: dict[tuple[Dialect, Stage], int] = defaultdict(lambda: STRIDE * self.seed)
 
@@ -145,7 +152,7 @@ class Network:
             return claim
         return "Landed" if self.chain.executed(signature) else "Pending"
 
-    async def push(self, dialect: Dialect, raw: bytes) -> Exchanged:
+    async def push(self, dialect: Dialect, raw: bytes, *, private: bool) -> Exchanged:
         """Take bytes, do with them what the fault says, and answer."""
         push = PUSH.get()
         if push is None:
@@ -153,13 +160,17 @@ class Network:
             return NeverSent("nobody")
         await self.step(push.process)  # the last moment before the bytes leave
         content = self._judged(push, raw)
+        secret = content.signature in self.secret
+        self.database.demand(
+            private or not secret, f"{push.method} got {content.memo}, which was to stay private"
+        )
         fault = self._fault(push, dialect)
         self.table.count(fault, push.method, push.stage)
         behaviour = BEHAVIOURS[fault]
         if behaviour.back is Back.NO_CONNECTION:
             return NeverSent("ClientConnectorError")
         self._leave(push, content)
-        self._deliver(push.attempt, behaviour.delivery)
+        self._deliver(_as_sent(push.attempt, content.signature), behaviour.delivery)
         bundle_id = hashlib.sha256(content.signature.encode()).hexdigest()
         if dialect in BUNDLED:
             self._claim(bundle_id, content.signature, behaviour)
@@ -224,7 +235,7 @@ class Network:
     # ------------------------------------------------------------ judges
 
     def _judged(self, push: Push, raw: bytes) -> Content:
-        """Hold the bytes to what the database has of them, and to where they may go."""
+        """Hold the bytes to what the database has of them."""
         content = self._content(raw)
         attempt, order = push.attempt, self.database.order(push.attempt.order_id)
         stored = {each.signature: each for each in self.database.attempts(order.order_id)}
@@ -233,16 +244,11 @@ class Network:
         demand(kept is not None and kept.signed.raw == raw, f"{push} left before it was stored")
         named = f"synergy7:{order.order_id}/{attempt.number}/"
         demand(content.memo.startswith(named), f"{push} carries the memo {content.memo}")
-        if not push.private and content.signature in self._private:
-            public = order.signal.allow_public_fallback
-            demand(public, f"{push.method} got {attempt.attempt_id}, which was to stay private")
         return content
 
     def _leave(self, push: Push, content: Content) -> None:
         self.landable[content.signature] = content.order_id
         self.chain.last_heights[content.signature] = push.attempt.last_valid_block_height
-        if push.private:
-            self._private.add(content.signature)
 
     def _content(self, raw: bytes) -> Content:
         if raw not in self._contents:
@@ -250,6 +256,11 @@ class Network:
             memo = parsed.of(MEMO)[0].data.decode()
             self._contents[raw] = Content(parsed.signatures[0], memo)
         return self._contents[raw]
+
+
+def _as_sent(attempt: StoredAttempt, signature: str) -> StoredAttempt:
+    """Give the attempt with the signature that the bytes bear, whatever is said of them."""
+    return replace(attempt, signed=replace(attempt.signed, signature=signature))
 
 
 def _raw(literal: Literal) -> Raw:

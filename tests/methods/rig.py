@@ -1,10 +1,9 @@
 """A process with the real methods: their gates, limiters and statuses, on wires that lead to a network."""
 
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal
 
 from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
 from solders.hash import Hash
@@ -27,7 +26,7 @@ from app.executors.bundle import bundle
 from app.executors.bundle_statuses import BundleStatuses
 from app.executors.gate import Gate
 from app.executors.jito import jito
-from app.executors.limiter import Limiter
+from app.executors.limiter import Limiter, loop_time
 from app.executors.method import Target
 from app.executors.quicknode import LilJit, quicknode
 from app.executors.registry import MethodContext
@@ -56,14 +55,19 @@ class Deployment:
 
     bundle_only: bool = True
     lil_jit: bool = True
-    encoding: str = "base64"
+    encoding: Literal["base58", "base64"] = "base64"
     order: Sequence[str] = METHODS
+
+    def private(self) -> set[str]:
+        """Name the methods that keep bytes to themselves."""
+        kept = {"bundle": True, "jito": self.bundle_only, "quicknode": self.lil_jit}
+        return {name for name in self.order if kept.get(name)}
 
 
 class RealTrading(FakeTrading):
     """Signs real transactions, with the memo, the tips and the fees that the plan's methods want."""
 
-    def __init__(self, on_signed: Callable[[str], None]) -> None:
+    def __init__(self, on_signed: Callable[[str, str], None]) -> None:
         super().__init__()
         self._on_signed = on_signed
         self._needs: dict[object, Sequence[TipNeeds]] = {}
@@ -85,7 +89,7 @@ class RealTrading(FakeTrading):
         memo = Memo(order_id, int(number), client_hash("default", order_id)).text()
         raw = transaction(memo, self._needs[draft.context], blockhash.blockhash)
         signature = str(VersionedTransaction.from_bytes(raw).signatures[0])
-        self._on_signed(signature)
+        self._on_signed(order_id, signature)
         return replace(signed(), raw=raw, signature=signature, blockhash=blockhash)
 
 
@@ -147,11 +151,13 @@ class Observed:
     def claim(self, signature: str) -> str | None:
         return self._method.claim(signature)
 
-    async def submit(self, attempt: StoredAttempt, deadline: float) -> Reply:
+    async def submit(
+        self, attempt: StoredAttempt, deadline: float, may: Callable[[], bool]
+    ) -> Reply:
         push = self._begin(self._method, attempt)
         token = PUSH.set(push)
         try:
-            reply = await self._method.submit(attempt, deadline)
+            reply = await self._method.submit(attempt, deadline, may)
         finally:
             PUSH.reset(token)
         self._answered(push, reply)
@@ -172,12 +178,14 @@ class MethodsRig(Rig):
         network: Network,
         deployment: Deployment,
         watched: Callable[[Executor], Executor],
-        on_signed: Callable[[str], None],
+        on_signed: Callable[[str, str], None],
+        on_breaker: Callable[[str], None],
     ) -> None:
         self._network = network
         self._deployment = deployment
         self._watched = watched
         self._on_signed = on_signed
+        self._on_breaker = on_breaker
         self._limiters: dict[str, Limiter] = {}
         self.background: dict[str, Work] = {}
         super().__init__(knobs, world=world, methods=(), process=process)
@@ -227,10 +235,8 @@ class MethodsRig(Rig):
         target = Target(wire, self._limiter(wire.endpoint, 10))
         said = BundleStatuses([target], path="")
         self.background["quicknode-statuses"] = said.run
-        encoding = "base58" if self._deployment.encoding == "base58" else "base64"
-        return quicknode(
-            target, self._gate("quicknode"), tips=tips, bundles=LilJit(encoding, None, said)
-        )
+        bundles = LilJit(self._deployment.encoding, None, said)
+        return quicknode(target, self._gate("quicknode"), tips=tips, bundles=bundles)
 
     def _helius(self) -> Executor:
         context = MethodContext(
@@ -248,7 +254,7 @@ class MethodsRig(Rig):
         return Wire(url, self._network, Dialect.NODE)
 
     def _gate(self, name: str) -> Gate:
-        return Gate(name, monotonic=lambda: asyncio.get_running_loop().time())
+        return Gate(name, on_change=self._on_breaker, monotonic=loop_time)
 
     def _limiter(self, key: str, per_second: float) -> Limiter:
         return self._limiters.setdefault(key, Limiter(per_second))
