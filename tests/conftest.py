@@ -23,3 +23,12 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 def anyio_backend() -> tuple[str, dict[str, object]]:
     """Run async tests on asyncio's own loop, which warns about more than uvloop does."""
     return "asyncio", {"use_uvloop": False}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests have to print, in whatever process they ran: `record_property("printed", text)`."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, text in getattr(report, "user_properties", ()):
+            if name == "printed":
+                terminalreporter.section(report.nodeid)
+                terminalreporter.write_line(str(text))

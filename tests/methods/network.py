@@ -37,10 +37,10 @@ TOO_LATE_SECONDS: Final = 30.0
 """Longer than anybody waits for an answer."""
 SLIPPED: Final = {"InstructionError": [2, {"Custom": 6005}]}
 GRIM: Final = 0.7
-"""How often something befalls pushes at the stages that are seldom reached."""
+"""How often something befalls pushes at the stages that an attempt reaches once at most."""
 STRIDE: Final = 5
 """Half of the faults go round, and each seed begins elsewhere: so some seeds meet all of them."""
-SELDOM: Final = frozenset({Stage.RESIGNED, Stage.TAKEOVER})
+ONCE: Final = frozenset({Stage.FIRST, Stage.RESIGNED, Stage.TAKEOVER})
 
 
 class Nobody:
@@ -186,7 +186,7 @@ class Network:
         if self.all_down:
             return Fault.DOWN
         mood = self.moods.get(push.method, 0.0)
-        if self.rng.random() >= (max(mood, GRIM) if push.stage in SELDOM else mood):
+        if self.rng.random() >= (max(mood, GRIM) if push.stage in ONCE else mood):
             return Fault.NONE
         faults = [each for each in Fault if dialect in BUNDLED or each not in OF_BUNDLES][1:]
         if self.rng.random() < 0.5:
