@@ -1,7 +1,7 @@
 """Changes of an order: each is computed here, purely, and persisted by the store as one unit."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import TypedDict
 
@@ -9,7 +9,7 @@ from app.domain.attempt import AttemptStatus, StoredAttempt, Submission
 from app.domain.errors import IllegalMoveError, ReasonCode
 from app.domain.events import EventKind
 from app.domain.order import Fill, OrderStatus, OrderView
-from app.domain.outcome import ProgramError, Proof
+from app.domain.outcome import FailureEvidence, ProgramError, Proof
 
 
 class OrderUpdate(TypedDict, total=False):
@@ -234,11 +234,12 @@ def fill_reverted(
     proof: Proof | None = None,
     error: ProgramError | None = None,
     slot: int | None = None,
+    evidence: Sequence[FailureEvidence] = (),
 ) -> Change:
     """A fork undid the fill, known at finalized: the order fails and is never retried by itself.
 
-    Either a proof that the transaction is gone for good, or the error it failed with and its slot;
-    raises IllegalMoveError without either.
+    Either a proof that the transaction is gone for good, or the error it failed with, its slot and
+    the evidence of that; raises IllegalMoveError without either.
     """
     if error is None:
         _proved(attempt, proof)
@@ -260,7 +261,7 @@ def fill_reverted(
             "number": attempt.number,
             "signature": attempt.signature,
             "error": document,
-            "proof": proof_document(proof),
+            "proof": proof_document(proof) if error is None else failure_document(evidence),
         },
         order=order,
         number=attempt.number,
@@ -289,8 +290,12 @@ def attempt_failed(
     slot: int,
     at_us: int,
     claims: Mapping[str, str] = MappingProxyType({}),
+    evidence: Sequence[FailureEvidence] = (),
 ) -> Change:
-    """The attempt failed in a finalized block: it is dead; `claims` as of `filled`."""
+    """The attempt failed in a finalized block: it is dead; `claims` as of `filled`.
+
+    `evidence`: what each endpoint that had to agree said.
+    """
     document = error.document()
     return Change(
         kind=EventKind.FAILED,
@@ -300,6 +305,7 @@ def attempt_failed(
             "signature": attempt.signature,
             "slot": slot,
             "error": document,
+            "proof": failure_document(evidence),
             **_contradicted(claims),
         },
         order=OrderUpdate(in_doubt_since_us=None, landed_failed_at_us=None, tries=0),
@@ -352,6 +358,11 @@ def proof_document(proof: Proof | None) -> list[dict[str, object]] | None:
         }
         for e in proof.evidence
     ]
+
+
+def failure_document(evidence: Sequence[FailureEvidence]) -> list[dict[str, object]]:
+    """Give the evidence of a failure as it is told."""
+    return [asdict(each) for each in evidence]
 
 
 def _all_dead(view: OrderView) -> None:

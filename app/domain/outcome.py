@@ -107,6 +107,19 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class FailureEvidence:
+    """One endpoint's word that a transaction failed for good; kept with the attempt's event.
+
+    Its status with history search, at `context_slot`, and the transaction itself both say at
+    finalized that it failed in `slot`.
+    """
+
+    endpoint: str
+    slot: int
+    context_slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class NotProved:
     """No proof, with the reason in words; the attempt stays live."""
 

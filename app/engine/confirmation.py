@@ -210,11 +210,11 @@ class Confirmation:
             overdue=self._overdue(attempt),
             proof=None,
         )
+        past = self._past(attempt, heights)
         if judged is Verdict.LANDED:
-            past = self._past(attempt, heights)
             self._spawn(watched, lambda: self._landed(watched, past=past))
-        elif judged is Verdict.FAILED and isinstance(status, Seen):
-            self._spawn(watched, lambda: self._failed(watched, status))
+        elif judged is Verdict.FAILED:
+            self._spawn(watched, lambda: self._failed(watched, past=past))
         elif judged is Verdict.FAILED_UNSETTLED and isinstance(status, Seen):
             if held.view.order.landed_failed_at_us is None:
                 self._spawn(watched, lambda: self._settlement.landed_failed(held, attempt, status))
@@ -238,10 +238,12 @@ class Confirmation:
         if watched.pushing is not None:
             await asyncio.wait([watched.pushing])
 
-    async def _failed(self, watched: _Watched, seen: Seen) -> None:
+    async def _failed(self, watched: _Watched, *, past: bool) -> None:
         await self._let_finish(watched)
-        await self._settlement.failed(watched.held, watched.attempt, seen)
-        self._settled(watched)
+        if await self._settlement.failed(watched.held, watched.attempt, past=past):
+            self._settled(watched)
+        else:
+            watched.proofs_failed += 1
 
     async def _past_life(self, watched: _Watched) -> None:
         await self._let_finish(watched)

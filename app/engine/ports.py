@@ -10,6 +10,7 @@ from app.domain.errors import ReasonCode
 from app.domain.order import Fill, Order, OrderStatus
 from app.domain.outcome import (
     ChainStatus,
+    FailureEvidence,
     Heights,
     NotProved,
     ProgramError,
@@ -50,6 +51,7 @@ __all__ = [
     "OrderFilter",
     "Ports",
     "Privacy",
+    "ProvedFailure",
     "QueueFigures",
     "Quoted",
     "Shortage",
@@ -184,6 +186,15 @@ class LandedTransaction:
     tokens_after: Mapping[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class ProvedFailure:
+    """A transaction that failed in a finalized block, and who told so by status and transaction."""
+
+    landed: LandedTransaction
+    """As one of them shows it; its error is not None."""
+    evidence: tuple[FailureEvidence, ...]
+
+
 class Chain(Protocol):
     """Reads of the chain. Reads that fail raise TransientError(CHAIN_UNAVAILABLE) unless said otherwise."""
 
@@ -225,6 +236,12 @@ class Chain(Protocol):
 
     async def prove_dead(self, attempt: StoredAttempt) -> Proof | NotProved:
         """Try to prove that the attempt can never land; never raises."""
+
+    async def prove_failed(self, attempt: StoredAttempt) -> ProvedFailure | NotProved:
+        """Try to prove that the attempt landed and failed in a finalized block; never raises.
+
+        A status alone is one endpoint's word: as many must agree as for `prove_dead`, and none deny it.
+        """
 
     async def landing_notice(self, signature: str) -> None:
         """Ask to be woken when the signature is seen; an accelerator only; never raises."""

@@ -10,12 +10,12 @@ from app.domain import changes
 from app.domain.attempt import StoredAttempt
 from app.domain.changes import Change
 from app.domain.order import Fill, OrderView
-from app.domain.outcome import NotProved, Proof, Seen, Unreachable
+from app.domain.outcome import NotProved, Seen, Unreachable
 from app.domain.retry import RetryPolicy
 from app.domain.signal import US
 from app.engine.aftermath import after_death
 from app.engine.held import Held
-from app.engine.ports import Explained, LandedTransaction, Ports
+from app.engine.ports import Explained, LandedTransaction, Ports, ProvedFailure
 
 JITTER_MAX: Final = 1_000
 NO_METHOD: Final = "none"
@@ -26,14 +26,10 @@ Claims = Callable[[StoredAttempt], Mapping[str, str]]
 _log = structlog.get_logger(__name__)
 
 
-def _no_claims(_attempt: StoredAttempt) -> Mapping[str, str]:
-    return {}
-
-
 class Settlement:
     """Settles attempts from evidence; whatever cannot be settled now is left alive for the next look."""
 
-    def __init__(self, ports: Ports, policy: RetryPolicy, claims: Claims = _no_claims) -> None:
+    def __init__(self, ports: Ports, policy: RetryPolicy, claims: Claims) -> None:
         """`policy` decides what becomes of an order whose attempt died.
 
         `claims` gives by method what it said of an attempt that would not land; never a proof.
@@ -112,32 +108,46 @@ class Settlement:
         await held.record(make)
         held.settled.set()
 
-    async def failed(self, held: Held, attempt: StoredAttempt, seen: Seen) -> None:
-        """Record a failure in a finalized block: the attempt is dead."""
-        landed = await self._chain.transaction(attempt.signature)
-        explained = self._explain(seen, landed)
+    async def failed(self, held: Held, attempt: StoredAttempt, *, past: bool) -> bool:
+        """Record a failure in a finalized block once it is proved: the attempt is dead.
+
+        Without proof it stays alive, and past its life its order is in doubt.
+        """
+        proof = await self._chain.prove_failed(attempt)
+        if isinstance(proof, NotProved):
+            if past:
+                await self.doubt(held, attempt, proof.reason)
+            return False
+        landed, explained = proof.landed, self._explain(proof)
         await self._learn_of_cancel(held)
         at_us, claims = self._clock.now_us(), self._claims(attempt)
 
         def make(view: OrderView) -> Sequence[Change]:
             current = _attempt(view, attempt.number)
             dead = changes.attempt_failed(
-                current, explained.error, slot=seen.slot, at_us=at_us, claims=claims
+                current,
+                explained.error,
+                slot=landed.slot,
+                at_us=at_us,
+                claims=claims,
+                evidence=proof.evidence,
             )
             return [dead, self._after(view, dead, explained, at_us)]
 
         if await held.record(make):
-            method = _attempt(held.view, attempt.number).landing_method or NO_METHOD
-            slots = seen.slot - attempt.signed.blockhash.slot
-            self._telemetry.landing(method, "failed", slots)
+            self._count_failure(held, attempt.number, landed)
             self._tell_claims(held, claims)
-            if isinstance(landed, LandedTransaction):
-                self._telemetry.fees(method, "failed", landed.fee_lamports)
         held.settled.set()
+        return True
 
-    def _explain(self, seen: Seen, landed: LandedTransaction | Unreachable | None) -> Explained:
-        logs = landed.logs if isinstance(landed, LandedTransaction) else ()
-        return self._trading.explain(seen.error, logs)
+    def _explain(self, proof: ProvedFailure) -> Explained:
+        return self._trading.explain(proof.landed.error, proof.landed.logs)
+
+    def _count_failure(self, held: Held, number: int, landed: LandedTransaction) -> None:
+        attempt = _attempt(held.view, number)
+        method = attempt.landing_method or NO_METHOD
+        self._telemetry.landing(method, "failed", landed.slot - attempt.signed.blockhash.slot)
+        self._telemetry.fees(method, "failed", landed.fee_lamports)
 
     async def past_life(self, held: Held, attempt: StoredAttempt) -> bool:
         """Prove the attempt dead, or put the order in doubt and give its slot back."""
@@ -189,9 +199,7 @@ class Settlement:
         In another block than the one it was first seen in it may have filled at another price.
         """
         if seen.error is not None:
-            landed = await self._chain.transaction(attempt.signature)
-            explained = self._explain(seen, landed)
-            return await self._reverted(held, attempt, explained=explained, slot=seen.slot)
+            return await self._failed_after_all(held, attempt)
         fill, moved = held.view.order.fill, None
         if fill is None or fill.slot != seen.slot:
             moved = await self._read_fill(held, attempt)
@@ -202,33 +210,36 @@ class Settlement:
             lambda _view: [changes.finalized(attempt, slot=seen.slot, at_us=at_us, moved=moved)]
         )
 
+    async def _failed_after_all(self, held: Held, attempt: StoredAttempt) -> bool:
+        proof = await self._chain.prove_failed(attempt)
+        if isinstance(proof, NotProved):
+            return False
+        error, slot, evidence = self._explain(proof).error, proof.landed.slot, proof.evidence
+        return await self._reverted(
+            held,
+            attempt,
+            lambda current, at_us: changes.fill_reverted(
+                current, at_us=at_us, error=error, slot=slot, evidence=evidence
+            ),
+        )
+
     async def fill_absent(self, held: Held, attempt: StoredAttempt) -> bool:
         """The chain no longer shows a fill past its life: take it back when that is proved."""
         proof = await self._chain.prove_dead(attempt)
         if isinstance(proof, NotProved):
             return False
-        return await self._reverted(held, attempt, proof=proof)
+        return await self._reverted(
+            held,
+            attempt,
+            lambda current, at_us: changes.fill_reverted(current, at_us=at_us, proof=proof),
+        )
 
     async def _reverted(
-        self,
-        held: Held,
-        attempt: StoredAttempt,
-        *,
-        proof: Proof | None = None,
-        explained: Explained | None = None,
-        slot: int | None = None,
+        self, held: Held, attempt: StoredAttempt, change: Callable[[StoredAttempt, int], Change]
     ) -> bool:
-        error = explained.error if explained is not None else None
         _log.critical("a fork undid a fill", order_id=held.order_id, signature=attempt.signature)
         at_us = self._clock.now_us()
-
-        def make(view: OrderView) -> Sequence[Change]:
-            current = _attempt(view, attempt.number)
-            return [
-                changes.fill_reverted(current, at_us=at_us, proof=proof, error=error, slot=slot)
-            ]
-
-        return await held.record(make)
+        return await held.record(lambda view: [change(_attempt(view, attempt.number), at_us)])
 
 
 def _attempt(view: OrderView, number: int) -> StoredAttempt:

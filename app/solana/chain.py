@@ -3,9 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeVar
-
-import structlog
+from typing import Final
 
 from app.domain.attempt import Blockhash, StoredAttempt
 from app.domain.errors import ReasonCode, TransientError
@@ -13,19 +11,19 @@ from app.domain.outcome import (
     Absent,
     ChainStatus,
     Commitment,
-    Evidence,
     Heights,
     NotProved,
     Proof,
     Seen,
     Unreachable,
 )
-from app.engine.ports import LandedTransaction, Simulation, Snapshot
+from app.engine.ports import LandedTransaction, ProvedFailure, Simulation, Snapshot
 from app.solana import decode
 from app.solana.blockhash_ring import LIFE_BLOCKS, BlockhashRing
 from app.solana.endpoint_health import EndpointHealth
-from app.solana.endpoints import HEDGE_SECONDS, Endpoints, Worth, words
-from app.solana.json_rpc import JsonRpcClient, Result
+from app.solana.endpoints import HEDGE_SECONDS, Endpoints, Worth
+from app.solana.json_rpc import JsonRpcClient
+from app.solana.witnesses import Witnesses
 
 STATUSES_MAX: Final = 256
 """Signatures in one getSignatureStatuses (a node refuses more)."""
@@ -34,9 +32,6 @@ FEE_ACCOUNTS_MAX: Final = 128
 STALE_SECONDS: Final = 10.0
 """A blockhash or height older than this is no basis for signing or for judging expiry."""
 _LEVEL: Final = {"commitment": "confirmed"}
-
-T = TypeVar("T")
-_log = structlog.get_logger(__name__)
 
 
 class RpcChain:
@@ -57,16 +52,14 @@ class RpcChain:
         A read that has no answer after `hedge_seconds` (None: never) goes to the next endpoint too, and
         `on_hedge` is told its RPC method.
         """
-        self._clients = list(clients)
+        self._witnesses = Witnesses(clients, proof_endpoints)
         self._endpoints = Endpoints(clients, EndpointHealth(_now), hedge_seconds, on_hedge)
-        self._proof_endpoints = proof_endpoints
         self._poll_seconds = poll_seconds
         self._notice = notice
         self._ring = BlockhashRing()
         self._tip_at = float("-inf")
         self._heights: Heights | None = None
         self._heights_at = float("-inf")
-        self._genesis: str | None = None
         self.tip: Blockhash | None = None
         self.verified = False
         """Set once the chain is known to be the one that the orders belong to."""
@@ -155,7 +148,7 @@ class RpcChain:
 
         Before that nothing is proved dead: on another chain every signature is absent.
         """
-        self._genesis = genesis_hash
+        self._witnesses.belongs_to(genesis_hash)
         self._endpoints.belongs_to(genesis_hash)
 
     def endpoints(self) -> Sequence[Mapping[str, object]]:
@@ -202,10 +195,10 @@ class RpcChain:
         return {signature: status for batch in found for signature, status in batch.items()}
 
     async def _statuses(self, batch: Sequence[str], *, history: bool) -> dict[str, ChainStatus]:
-        """Ask for one batch; what any endpoint that answered has seen is told, whoever else has not."""
-        came: list[list[ChainStatus]] = []
+        """Ask for one batch; what an endpoint that answered has seen is told, unless another denies it."""
+        came: list[Sequence[ChainStatus]] = []
 
-        def read(result: object) -> list[ChainStatus]:
+        def read(result: object) -> Sequence[ChainStatus]:
             came.append(decode.statuses(result, len(batch)))
             return came[-1]
 
@@ -216,7 +209,7 @@ class RpcChain:
             )
         except TransientError as error:
             return dict.fromkeys(batch, Unreachable(error.what))
-        told = [max(each, key=_settled) for each in zip(best, *came, strict=True)]
+        told = [_agreed(each) for each in zip(best, *came, strict=True)]
         return dict(zip(batch, told, strict=True))
 
     def _worth_of_statuses(self, statuses: Sequence[ChainStatus]) -> Worth:
@@ -247,80 +240,27 @@ class RpcChain:
         if self._notice is not None:
             await self._notice(signature)
 
-    # ------------------------------------------------------------ proof of death
+    # ------------------------------------------------------------ proofs of death
 
     async def prove_dead(self, attempt: StoredAttempt) -> Proof | NotProved:
-        """See the port: expiry first, status second, then how far back the endpoint's history reaches."""
-        answers = await asyncio.gather(
-            *(_evidence(client, attempt, self._genesis) for client in self._clients)
-        )
-        evidence = tuple(answer for answer in answers if isinstance(answer, Evidence))
-        if any(isinstance(answer, Seen) for answer in answers):
-            if evidence:
-                endpoints = [e.endpoint for e in evidence]
-                _log.critical(
-                    "endpoints disagree on a signature",
-                    signature=attempt.signature,
-                    absent_on=endpoints,
-                )
-            return NotProved("an endpoint has the transaction")
-        # a node that is named twice is one witness
-        if len({each.endpoint for each in evidence}) >= self._proof_endpoints:
-            return Proof(evidence)
-        reasons = [answer.reason for answer in answers if isinstance(answer, NotProved)]
-        return NotProved("; ".join(reasons) or "too few endpoints")
+        """See the port."""
+        return await self._witnesses.prove_dead(attempt)
 
-
-async def _evidence(
-    client: JsonRpcClient, attempt: StoredAttempt, genesis: str | None
-) -> Evidence | Seen | NotProved:
-    try:
-        await _demand_chain(client, genesis)
-        heights = await _ask(client, "getEpochInfo", [{"commitment": "finalized"}], decode.heights)
-        if heights.block_height <= attempt.last_valid_block_height:
-            return NotProved(f"{client.endpoint}: not expired yet")
-        status = await _ask(
-            client,
-            "getSignatureStatuses",
-            [[attempt.signature], {"searchTransactionHistory": True}],
-            lambda r: decode.statuses(r, 1)[0],
-        )
-        # read last: what a ledger keeps only shrinks, so the status was answered with at least this much
-        ledger_min = await _ask(client, "minimumLedgerSlot", [], decode.integer)
-    except ValueError as error:
-        return NotProved(str(error))
-    if isinstance(status, Seen):
-        return status
-    if not isinstance(status, Absent) or status.context_slot < heights.slot:
-        return NotProved(f"{client.endpoint}: the status is older than the expiry")
-    if ledger_min > attempt.signed.blockhash.slot:
-        return NotProved(f"{client.endpoint}: its history does not reach back to the attempt")
-    return Evidence(
-        client.endpoint, heights.slot, heights.block_height, status.context_slot, ledger_min
-    )
-
-
-async def _demand_chain(client: JsonRpcClient, genesis: str | None) -> None:
-    """Make sure, each time, that an endpoint serves the chain; raises ValueError."""
-    if genesis is None or await _ask(client, "getGenesisHash", [], decode.text) != genesis:
-        raise ValueError(f"{client.endpoint}: not known to serve this chain")
-
-
-async def _ask(
-    client: JsonRpcClient, method: str, params: Sequence[object], read: Callable[[object], T]
-) -> T:
-    """Ask one endpoint; raises ValueError with words for anything but a sound answer."""
-    answer = await client.call(method, params)
-    if not isinstance(answer, Result):
-        raise ValueError(f"{client.endpoint}: {method}: {words(answer)}")  # noqa: TRY004
-    try:
-        return read(answer.value)
-    except ValueError:
-        raise ValueError(f"{client.endpoint}: {method} answered in a wrong shape") from None
+    async def prove_failed(self, attempt: StoredAttempt) -> ProvedFailure | NotProved:
+        """See the port."""
+        return await self._witnesses.prove_failed(attempt)
 
 
 _COMMITMENTS: Final = tuple(Commitment)
 """From the least to the most settled."""
+
+
+def _agreed(told: Sequence[ChainStatus]) -> ChainStatus:
+    """Give the most settled word; where endpoints differ on whether it failed there is none."""
+    failed = {each.error is not None for each in told if isinstance(each, Seen)}
+    if len(failed) > 1:
+        return Unreachable("endpoints disagree on whether it failed")
+    return max(told, key=_settled)
 
 
 def _settled(status: ChainStatus) -> int:

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping
 
 from app.domain.attempt import Blockhash
-from app.domain.outcome import Absent, ChainStatus, Commitment, Heights, Seen
+from app.domain.outcome import Absent, Commitment, Heights, Seen
 from app.engine.ports import Account, LandedTransaction, Simulation, Snapshot
 
 
@@ -65,7 +65,7 @@ def heights(result: object) -> Heights:
     return Heights(integer(document.get("absoluteSlot")), integer(document.get("blockHeight")))
 
 
-def statuses(result: object, count: int) -> list[ChainStatus]:
+def statuses(result: object, count: int) -> list[Seen | Absent]:
     """Read getSignatureStatuses, one status for each signature asked."""
     document = mapping(result)
     values = sequence(document.get("value"))

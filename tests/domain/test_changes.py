@@ -12,7 +12,7 @@ from app.domain.changes import Change, apply
 from app.domain.errors import IllegalMoveError, ReasonCode
 from app.domain.events import EventKind
 from app.domain.order import OrderStatus, OrderView
-from app.domain.outcome import Proof, ReplyOutcome
+from app.domain.outcome import FailureEvidence, Proof, ReplyOutcome
 from tests.domain.makers import (
     FILL,
     NOW,
@@ -326,3 +326,14 @@ def test_a_proof_is_told_with_all_its_figures() -> None:
             "ledger_slot_min": 5_000,
         }
     ]
+
+
+def test_a_failure_is_told_with_who_witnessed_it() -> None:
+    """Whoever reads the trail sees on whose word the attempt was given up, or the fill taken back."""
+    witness = FailureEvidence("one", 5_020, 6_000)
+    told = [{"endpoint": "one", "slot": 5_020, "context_slot": 6_000}]
+    failed = changes.attempt_failed(LIVE, SLIPPAGE, slot=5_020, at_us=NOW, evidence=(witness,))
+    undone = changes.fill_reverted(
+        attempt(LANDED), at_us=NOW, error=SLIPPAGE, slot=5_020, evidence=(witness,)
+    )
+    assert failed.data["proof"] == undone.data["proof"] == told

@@ -16,13 +16,14 @@ from app.domain.outcome import (
     ChainStatus,
     Commitment,
     Evidence,
+    FailureEvidence,
     Heights,
     NotProved,
     Proof,
     Seen,
     Unreachable,
 )
-from app.engine.ports import Clock, LandedTransaction, Simulation, Snapshot
+from app.engine.ports import Clock, LandedTransaction, ProvedFailure, Simulation, Snapshot
 from tests.engine.scripting import Script
 from tests.engine.virtual_time import START_SECONDS
 
@@ -74,6 +75,8 @@ class FakeChain:
         self.read_back: dict[str, LandedTransaction | Unreachable | None] = {}
         self.misled: Callable[[], bool] = lambda: False
         """Whether a status tells another fork's error, as it may until the block is final."""
+        self.lied_to: Callable[[], bool] = lambda: False
+        """Whether a status is a faulty endpoint's, which tells a final failure of anything."""
         self.noticed: list[str] = []
         self.fees: Sequence[int] = ()
         """What the slots of late paid at least, in micro-lamports for each compute unit."""
@@ -175,6 +178,8 @@ class FakeChain:
             return Unreachable("statuses are down")
         if signature in self.shown:
             return self.shown[signature]
+        if self.lied_to():
+            return Seen(self._slot(), Commitment.FINALIZED, "a liar's", self._slot())
         landing = self._landing(signature)
         forgotten = landing is not None and self._seen_at - landing.at > CACHE_SECONDS
         if landing is None or (forgotten and not history):
@@ -226,6 +231,20 @@ class FakeChain:
             return NotProved("an endpoint has the transaction")
         evidence = Evidence("fake", heights.slot, heights.block_height, self._slot(), 0)
         return Proof((evidence,))
+
+    async def prove_failed(self, attempt: StoredAttempt) -> ProvedFailure | NotProved:
+        return await self.script.run("prove_failed", lambda: self._prove_failed(attempt))
+
+    def _prove_failed(self, attempt: StoredAttempt) -> ProvedFailure | NotProved:
+        if self.down & {"proof", "transaction"}:
+            return NotProved("no endpoint answered")
+        landing = self._landing(attempt.signature)
+        if landing is None or self._commitment(landing) is not Commitment.FINALIZED:
+            return NotProved("no failure that is final")
+        if landing.error is None:
+            return NotProved("it succeeded")
+        landed = landed_transaction(attempt.signature, self._slot_of(landing), landing.error)
+        return ProvedFailure(landed, (FailureEvidence("fake", landed.slot, self._slot()),))
 
     async def landing_notice(self, signature: str) -> None:
         self.noticed.append(signature)

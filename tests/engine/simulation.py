@@ -233,6 +233,7 @@ class Simulation:
             chain.lag_seconds = self.rng.choice([0.0, 0.0, 0.4, 4.0])
             chain.is_ready = not self.chance(0.1)
             chain.misled = lambda: self.chance(0.2)
+            chain.lied_to = lambda: self.chance(0.05)
             for rig in self.alive.values():
                 rig.trading.fill_error = ValueError("unreadable") if self.chance(0.1) else None
                 rig.trading.checks.extend(
@@ -248,7 +249,7 @@ class Simulation:
     def _clear_up(self) -> None:
         chain = self.chain
         chain.down, chain.lag_seconds, chain.is_ready = set(), 0.0, True
-        chain.misled = lambda: False
+        chain.misled = chain.lied_to = lambda: False
         for rig in self.alive.values():
             rig.trading.fill_error = None
             rig.trading.checks.clear()

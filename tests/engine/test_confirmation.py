@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 
@@ -11,8 +12,10 @@ from app.domain.events import EventKind
 from app.domain.order import Order, OrderStatus
 from app.domain.outcome import Absent, Commitment, Reply, ReplyOutcome, Seen, Unreachable
 from app.engine.held import Held
+from app.engine.ports import Explained
 from tests.engine.fake_chain import BLOCK_SECONDS, FINAL_BLOCKS, LIFE_BLOCKS, landed_transaction
 from tests.engine.fake_store import busy, unknown
+from tests.engine.fakes import HOPELESS, SLIPPED
 from tests.engine.rig import Knobs, Rig, pass_time, running
 from tests.engine.scripting import Fault
 
@@ -177,15 +180,74 @@ async def test_a_failure_counts_when_it_is_final() -> None:
         assert (first.status, second.status) == (AttemptStatus.FAILED, AttemptStatus.LANDED)
 
 
-async def test_a_final_failure_counts_even_when_the_transaction_cannot_be_read() -> None:
-    """Its error is known from the status; only the fee is not."""
+async def test_a_final_failure_is_told_with_who_witnessed_it() -> None:
+    """Whoever reads the trail sees on whose word the attempt was given up."""
     async with running(Rig()) as rig:
-        rig.chain.down.add("transaction")
         rig.chain.fate = lambda attempt: rig.chain.land(attempt, error=ERROR)
         order_id = await rig.post()
         await rig.until(lambda: EventKind.FAILED in rig.database.kinds(order_id))
-        assert only(rig, order_id).error is not None
-        assert rig.telemetry.of("fees") == []
+        events = [event for event in rig.database.events if event.order_id == order_id]
+        (failed,) = (event for event in events if event.kind is EventKind.FAILED)
+        (witness,) = cast("list[dict[str, Any]]", failed.data["proof"])
+        assert (witness["endpoint"], witness["slot"]) == ("fake", failed.data["slot"])
+        assert witness["context_slot"] >= witness["slot"] + FINAL_BLOCKS
+
+
+@pytest.mark.parametrize("away", ["proof", "transaction"])
+async def test_a_final_failure_counts_once_it_is_proved(away: str) -> None:
+    """A status alone buries nothing: the attempt stays alive, in doubt past its life, until the proof."""
+    async with running(Rig(ONE_SLOT)) as rig:
+        rig.chain.down.add(away)
+        rig.chain.fate = lambda attempt: rig.chain.land(attempt, error=ERROR)
+        order_id = await submitted(rig)
+        await pass_time(FINAL_SECONDS + 5)
+        assert only(rig, order_id).status.live
+        assert rig.order(order_id).in_doubt_since_us is None
+        order = await in_doubt(rig, order_id)
+        assert (order.status, len(rig.trading.signed)) == (OrderStatus.SUBMITTED, 1)
+        asked = rig.chain.script.calls.count("prove_failed")
+        await pass_time(100)
+        assert 20 <= rig.chain.script.calls.count("prove_failed") - asked <= 30
+        assert only(rig, order_id).status.live
+        assert rig.database.kinds(order_id).count(EventKind.IN_DOUBT) == 1
+        rig.chain.down.clear()
+        rig.chain.fate = rig.chain.land
+        order = await rig.reaches(order_id, OrderStatus.FILLED)
+        assert order.in_doubt_since_us is None
+        assert len(rig.trading.signed) == 2
+
+
+@pytest.mark.parametrize("explained", [SLIPPED, HOPELESS])
+async def test_a_faulty_endpoint_buries_no_attempt(explained: Explained) -> None:
+    """It tells a final failure of bytes that execute a moment later: no new ones, no failed order."""
+    async with running(Rig()) as rig:
+        nothing_lands(rig)
+        rig.trading.explained = explained
+        order_id = await submitted(rig)
+        attempt = only(rig, order_id)
+        rig.chain.shown[attempt.signature] = seen(Commitment.FINALIZED, ERROR)
+        await pass_time(5)
+        assert only(rig, order_id).status.live
+        rig.chain.land(attempt)
+        await pass_time(FINAL_SECONDS)
+        assert rig.order(order_id).status is OrderStatus.SUBMITTED
+        rig.chain.shown.clear()
+        order = await rig.reaches(order_id, OrderStatus.FILLED, 5)
+        assert (order.status, len(rig.trading.signed)) == (OrderStatus.FILLED, 1)
+
+
+async def test_what_a_faulty_endpoint_told_of_lost_bytes_ends_with_their_proof() -> None:
+    """Past their life the order is in doubt; mended, the chain proves that they never landed."""
+    async with running(Rig()) as rig:
+        nothing_lands(rig)
+        order_id = await submitted(rig)
+        rig.chain.shown[only(rig, order_id).signature] = seen(Commitment.FINALIZED, ERROR)
+        await in_doubt(rig, order_id)
+        rig.chain.fate = rig.chain.land
+        rig.chain.shown.clear()
+        await rig.reaches(order_id, OrderStatus.FILLED)
+        first, second = rig.database.attempts(order_id)
+        assert (first.status, second.status) == (AttemptStatus.EXPIRED, AttemptStatus.LANDED)
 
 
 async def test_a_failure_gives_its_slot_back_when_it_landed() -> None:

@@ -1,11 +1,14 @@
 """Fills on their way to finality, and those that a fork undid."""
 
+from typing import Any, cast
+
 import pytest
 
 from app.domain.attempt import AttemptStatus, StoredAttempt
 from app.domain.errors import ReasonCode
 from app.domain.events import EventKind
 from app.domain.order import OrderStatus
+from app.domain.outcome import Commitment, Seen
 from tests.engine.fake_chain import Landing, landed_transaction
 from tests.engine.fake_store import busy, unknown
 from tests.engine.rig import Knobs, Rig, World, pass_time, running
@@ -97,6 +100,23 @@ async def test_a_fill_that_failed_on_the_fork_that_stays_is_taken_back() -> None
         (attempt,) = rig.database.attempts(order_id)
         assert attempt.status is AttemptStatus.FAILED
         assert attempt.error is not None
+        undone = next(e for e in rig.database.events if e.kind is EventKind.FILL_REVERTED)
+        (witness,) = cast("list[dict[str, Any]]", undone.data["proof"])
+        assert witness["slot"] == attempt.landed_slot
+
+
+async def test_a_faulty_endpoint_takes_no_fill_back() -> None:
+    """It tells a final failure of what executed: the fill stands, and becomes final."""
+    async with running(Rig()) as rig:
+        order_id, attempt, _ = await filled(rig)
+        rig.chain.shown[attempt.signature] = Seen(11_000, Commitment.FINALIZED, ERROR, 11_000)
+        await pass_time(60)
+        order = rig.order(order_id)
+        assert (order.status, order.finalized_at_us) == (OrderStatus.FILLED, None)
+        assert rig.chain.script.calls.count("prove_failed") > 3
+        rig.chain.shown.clear()
+        await rig.until(lambda: rig.order(order_id).finalized_at_us, 10)
+        assert rig.order(order_id).status is OrderStatus.FILLED
 
 
 async def test_an_absent_fill_is_not_taken_back_without_proof() -> None:

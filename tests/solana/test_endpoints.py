@@ -174,6 +174,33 @@ async def test_a_status_is_the_best_that_came(
         assert len(b.asked(method)) == asked
 
 
+@pytest.mark.parametrize(
+    ("laggard", "other"),
+    [
+        (("finalized", "liar's"), ("confirmed", None)),
+        (("finalized", "liar's"), ("finalized", None)),
+        (("confirmed", "another fork's"), ("finalized", None)),
+        (("finalized", None), ("processed", "another fork's")),
+    ],
+)
+async def test_a_status_that_endpoints_tell_apart_is_unsettled(
+    laggard: tuple[str, object], other: tuple[str, object]
+) -> None:
+    """Whether it failed is not decided by who calls it more settled."""
+    method, names = "getSignatureStatuses", ["told apart", "lacking"]
+
+    def answer(slot: int, level: str, error: object) -> dict[str, Any]:
+        answers = statuses_at(slot, level, None)
+        answers["value"][0]["err"] = error
+        return answers
+
+    first, second = answer(OLD, *laggard), answer(NEW, *other)
+    async with two({method: first}, {method: second}) as (chain, _, _b):
+        told = await chain.statuses(names)
+        assert told["told apart"] == Unreachable("endpoints disagree on whether it failed")
+        assert told["lacking"] == Absent(NEW)
+
+
 async def test_statuses_that_nobody_tells_are_unreachable() -> None:
     """Neither absent nor seen, and each endpoint's reason is told."""
     method = "getSignatureStatuses"

@@ -19,7 +19,15 @@ from app.domain.market import Market, PoolRef, Token
 from app.domain.order import Order, OrderStatus
 from app.domain.outcome import ChainStatus, Heights, NotProved, Proof, Unreachable
 from app.domain.signal import Action, Signal
-from app.engine.ports import Account, Chain, LandedTransaction, Simulation, Snapshot, TipNeeds
+from app.engine.ports import (
+    Account,
+    Chain,
+    LandedTransaction,
+    ProvedFailure,
+    Simulation,
+    Snapshot,
+    TipNeeds,
+)
 from app.sandbox.genesis import DECIMALS, build_genesis
 from app.transactions.tokens import TOKEN_PROGRAMS, random_seed
 from app.transactions.trading import TransactionTrading
@@ -93,6 +101,9 @@ class LiteChain:
         return ()
 
     async def prove_dead(self, attempt: StoredAttempt) -> Proof | NotProved:
+        return NotProved("not asked")
+
+    async def prove_failed(self, attempt: StoredAttempt) -> ProvedFailure | NotProved:
         return NotProved("not asked")
 
     async def landing_notice(self, signature: str) -> None:
