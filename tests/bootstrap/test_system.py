@@ -13,7 +13,7 @@ from app.domain.errors import IntakeError, ReasonCode, SignalError
 from app.domain.order import OrderStatus
 from app.engine.lease import LeaseLostError
 from tests.integration.chain import Chain
-from tests.integration.kit import SELL, configure, ended, running, status, until
+from tests.integration.kit import ONE_NODE, SELL, configure, ended, running, status, until
 
 pytestmark = pytest.mark.anyio
 SEED = {"action": "SELL", "market": "SOL-USDC", "size": 0.01, "price": 180.0, "confidence": 0.8}
@@ -112,7 +112,7 @@ async def test_a_market_that_is_no_longer_configured(tmp_path: Path, chain: Chai
 
 async def test_signals_are_refused_while_it_stops(tmp_path: Path, chain: Chain) -> None:
     """During the drain nothing new is taken in, and who asks is told to come back."""
-    changes = {"execution.push_timeout": 30, "execution.drain_timeout": 1}
+    changes = {**ONE_NODE, "execution.push_timeout": 30, "execution.drain_timeout": 1}
     system = ExecutionSystem(configure(tmp_path, chain, changes))
     await system.initialize()
     await system.start()

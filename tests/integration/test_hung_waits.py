@@ -12,6 +12,7 @@ from app.bootstrap import ExecutionSystem
 from tests.integration.chain import Chain
 from tests.integration.kit import (
     BUY_BONK,
+    ONE_NODE,
     SELL,
     comes_to,
     configure,
@@ -59,7 +60,8 @@ async def end_well(system: ExecutionSystem, chain: Chain, ids: list[str]) -> Non
 )
 async def test_a_call_that_never_answers(tmp_path: Path, chain: Chain, rpc_method: str) -> None:
     """The call is given up and made again, as often as it takes; then every order fills."""
-    async with running(tmp_path, chain, SHORT_WAITS) as system:
+    changes = {**ONE_NODE, **SHORT_WAITS}
+    async with running(tmp_path, chain, changes) as system:
         chain.fault("hang", rpc_method)
         ids = [await system.submit_trading_signal(signal) for signal in SIGNALS]
         await until(f"{rpc_method} hangs", lambda: chain.hits() >= len(SIGNALS))
@@ -71,7 +73,8 @@ async def test_a_proof_that_never_answers_leaves_the_order_in_doubt(
     tmp_path: Path, chain: Chain
 ) -> None:
     """No proof, no new attempt, however long: once it comes, the order goes on."""
-    async with running(tmp_path, chain, {**SHORT_WAITS, **SHORT_LIVES}) as system:
+    changes = {**ONE_NODE, **SHORT_WAITS, **SHORT_LIVES}
+    async with running(tmp_path, chain, changes) as system:
         chain.fault("hang", "minimumLedgerSlot")
         chain.fault("accept_then_drop", "sendTransaction")
         order_id = await system.submit_trading_signal(SELL)
@@ -187,7 +190,7 @@ async def test_a_disk_that_is_full(
 
 async def test_a_push_that_hangs_does_not_hold_up_the_end(tmp_path: Path, chain: Chain) -> None:
     """The end comes within its limit; the attempt stays stored, and the next start fills it once."""
-    limits = {"execution.push_timeout": 60, "execution.drain_timeout": 0.5}
+    limits = {**ONE_NODE, "execution.push_timeout": 60, "execution.drain_timeout": 0.5}
     loop = asyncio.get_running_loop()
     async with running(tmp_path, chain, limits) as system:
         chain.fault("hang", "sendTransaction")
