@@ -1,11 +1,12 @@
 """Submission methods out of the settings: where they are, what they may ask, who shares which pace."""
 
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -17,14 +18,17 @@ from app.executors.block_engine import auth_headers, jito_tips, region_url, tip_
 from app.executors.bundle import bundle
 from app.executors.bundle_statuses import BundleStatuses
 from app.executors.gate import Gate
+from app.executors.guarded import Work
 from app.executors.jito import jito
-from app.executors.limiter import Limiter
+from app.executors.limiter import Limiter, pace_key
 from app.executors.method import Target
+from app.executors.payees import demand_payees
 from app.executors.quicknode import Fastlane, LilJit, quicknode
 from app.executors.quicknode import auth_headers as quicknode_headers
 from app.executors.registry import Factory, MethodContext, build_registry
 from app.executors.rpc import rpc
 from app.executors.sender import build_sender
+from app.executors.sender_section import sender_options
 from app.executors.tip_floor import TipBounds, TipFloor, TipSource
 from app.metrics.prometheus import PrometheusTelemetry
 from app.settings import Settings
@@ -33,8 +37,7 @@ from app.solana.json_rpc import JsonRpcClient
 TIP_FLOOR_PATH: Final = "/api/v1/bundles/tip_floor"
 TIP_FLOOR_URL: Final = f"https://bundles.jito.wtf{TIP_FLOOR_PATH}"
 TODO: Final = "see docs/configuration.md"
-
-Work = Callable[[], Coroutine[object, object, None]]
+QUICKNODE: Final = "quicknode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class MethodsBuilder:
         self._regions: tuple[JsonRpcClient, ...] | None = None
         self._statuses: BundleStatuses | None = None
         self._tip_floor: TipFloor | None = None
+        self._quicknode_target: Target | None = None
         self.background: dict[str, Work] = {}
 
     def build(self) -> Mapping[str, Executor]:
@@ -68,15 +72,15 @@ class MethodsBuilder:
         built_in: dict[str, Factory] = {
             "bundle": self._bundle,
             "jito": self._jito,
-            "quicknode": self._quicknode,
+            QUICKNODE: self._quicknode,
             "rpc": self._rpc,
         }
         for name in senders:
             if name in built_in:
                 what = f"the sender {name!r} has the name of another method"
                 raise StartupError("METHOD_DUPLICATE", what, "rename it in methods.senders")
-        self._refuse_unknown_patience({*built_in, *senders, *self._settings.order})
         factories = {**built_in, **dict.fromkeys(senders, build_sender)}
+        self._refuse_idle_settings(factories)
         return build_registry(self._settings.order, factories, self._context).mapping()
 
     def patience(self) -> Mapping[str, float]:
@@ -84,11 +88,19 @@ class MethodsBuilder:
         usual = self._around.settings.execution.patience
         return {name: self._settings.patience.get(name, usual) for name in self._settings.order}
 
-    def _refuse_unknown_patience(self, known: set[str]) -> None:
+    def _refuse_idle_settings(self, ours: Mapping[str, Factory]) -> None:
+        """Refuse settings that would do nothing in silence, and read what is not in use for now."""
+        order = self._settings.order
         for name in self._settings.patience:
-            if name not in known:
+            if name not in ours and name not in order:
                 what = f"methods.patience.{name} names no method"
                 raise StartupError("CONFIG_UNKNOWN", what, TODO)
+        for name in self._settings.options:
+            if name in ours or name not in order:
+                what = f"methods.options.{name} names no method of another package in methods.order"
+                raise StartupError("CONFIG_UNKNOWN", what, TODO)
+        for name, section in self._settings.senders.items():
+            _read_sender(name, section, used=name in order)
 
     # ------------------------------------------------------------ what every method gets
 
@@ -101,8 +113,16 @@ class MethodsBuilder:
             rpc_clients=self._around.network.clients,
             connect=self._connect,
             limiter=partial(self._limiter, name),
-            background=self.background.__setitem__,
+            background=partial(self._add_work, name),
         )
+
+    def _add_work(self, method: str, name: str, work: Work) -> None:
+        """Name a method's work after it, so that it takes nobody else's place."""
+        whole = f"{method}: {name}"
+        if whole in self.background:
+            what = f"the method {method!r} starts two works of one name"
+            raise StartupError("METHOD_BROKEN", what, "mend or uninstall its package")
+        self.background[whole] = work
 
     def _connect(self, url: str, headers: Mapping[str, str]) -> JsonRpcClient:
         around = self._around
@@ -110,15 +130,16 @@ class MethodsBuilder:
         return opening.connect(url, headers, seconds, around.telemetry, around.stack)
 
     def _limiter(self, method: str, key: str, per_second: float) -> Limiter:
+        """Give the pace of a key; who comes later shares it, at the slower pace of both."""
         sharers = self._sharers.setdefault(key, [])
         if method not in sharers:
             sharers.append(method)
-        if key not in self._limiters:
-            endpoint = key.partition(" ")[0]
-            self._limiters[key] = Limiter(
-                per_second, on_back_off=lambda seconds: self._rests(sharers, endpoint, seconds)
-            )
-        return self._limiters[key]
+        limiter = self._limiters.get(key)
+        if limiter is None:
+            rests = partial(self._rests, sharers, key.partition(" ")[0])
+            limiter = self._limiters[key] = Limiter(per_second, on_back_off=rests)
+        limiter.share(per_second)
+        return limiter
 
     def _rests(self, methods: Sequence[str], endpoint: str, seconds: float) -> None:
         for method in methods:
@@ -147,30 +168,37 @@ class MethodsBuilder:
         )
 
     def _block_engine(self, context: MethodContext) -> Sequence[Target]:
-        """Give the regions; they and their pace are shared by all that speaks to the block engine."""
-        section = self._settings.block_engine
+        """Give the regions; they and their pace are shared by all that speaks to the block engine.
+
+        Each has its place once: it would be asked twice for one limit.
+        """
+        section, urls = self._settings.block_engine, self._region_urls()
         if self._regions is None:
             headers = auth_headers(_secret(section.uuid))
-            self._regions = tuple(self._connect(url, headers) for url in self._region_urls())
+            self._regions = tuple(self._connect(url, headers) for url in urls)
+        if len({_region_key(url) for url in urls}) < len(urls):
+            key = "regions" if section.regions else "urls"
+            what = f"methods.block_engine.{key}: one stands twice"
+            raise StartupError("CONFIG_INVALID", what, TODO)
         pace = section.requests_per_second or math.inf
         return [
-            Target(client, context.limiter(f"{client.endpoint} region-{number}", pace))
-            for number, client in enumerate(self._regions)
+            Target(client, context.limiter(_region_key(url), pace))
+            for url, client in zip(urls, self._regions, strict=True)
         ]
 
     def _region_urls(self) -> Sequence[str]:
+        """Give the regions' addresses."""
         section, endpoints = self._settings.block_engine, self._around.network.endpoints
         if section.urls and section.regions:
             what = "methods.block_engine.urls and regions both say where it is"
             raise StartupError("CONFIG_INVALID", what, "set only one of them")
-        if section.regions:
-            return [region_url(name) for name in section.regions]
-        if section.urls:
-            return [url.get_secret_value() for url in section.urls]
-        if endpoints is not None:
+        urls = [region_url(name) for name in section.regions] or _secrets(section.urls)
+        if not urls and endpoints is not None:
             return [endpoints.jito_url]
-        what = "bundle or jito is in methods.order and methods.block_engine says no place"
-        raise StartupError("METHOD_NOT_CONFIGURED", what, "set its regions or urls")
+        if not urls:
+            what = "bundle or jito is in methods.order and methods.block_engine says no place"
+            raise StartupError("METHOD_NOT_CONFIGURED", what, "set its regions or urls")
+        return urls
 
     def _said(self, targets: Sequence[Target]) -> BundleStatuses | None:
         if not self._settings.block_engine.bundle_statuses:
@@ -188,8 +216,9 @@ class MethodsBuilder:
 
     def _tips(self) -> Callable[[], TipNeeds]:
         """Have Jito be tipped the going rate, which is read once for all methods."""
-        settings = self._around.settings
-        accounts = tip_accounts(settings.network, self._settings.block_engine.tip_accounts)
+        settings, configured = self._around.settings, self._settings.block_engine.tip_accounts
+        accounts = tip_accounts(settings.network, configured)
+        demand_payees("methods.block_engine.tip_accounts", configured, TODO)
         if self._tip_floor is None:
             tip = settings.fees.tip
             if tip.floor_lamports > tip.cap_lamports:
@@ -212,29 +241,50 @@ class MethodsBuilder:
     # ------------------------------------------------------------ nodes
 
     def _quicknode(self, context: MethodContext) -> Executor:
-        section = self._settings.quicknode
-        client = quicknode_client(self._around.settings, self._around.network, self._connect)
-        if client is None:
+        section, target = self._settings.quicknode, self.quicknode_target()
+        if target is None:
             what = "quicknode is in methods.order and has no address"
             raise StartupError("METHOD_NOT_CONFIGURED", what, "set methods.quicknode.url and token")
-        pace = section.requests_per_second or math.inf
-        target = Target(client, context.limiter(f"{client.endpoint} quicknode", pace))
-        lane = section.fastlane
-        fastlane = Fastlane(
-            lane.tip_accounts, lane.min_tip_lamports, lane.min_unit_price_micro_lamports
-        )
-        if lane.enabled and not lane.tip_accounts:
-            what = "methods.quicknode.fastlane.tip_accounts is not set"
-            raise StartupError(
-                "METHOD_NOT_CONFIGURED", what, "take them from QuickNode's dashboard"
-            )
+        if section.jito_tip and section.fastlane.enabled:
+            what = "methods.quicknode.jito_tip is set, and Fastlane is tipped instead"
+            raise StartupError("QUICKNODE_OPTIONS", what, "set only one of them")
+        tipped = section.lil_jit.enabled or section.jito_tip
         return quicknode(
             target,
             context.gate,
-            tips=self._tips() if section.lil_jit.enabled else None,
+            tips=self._tips() if tipped else None,
             bundles=self._lil_jit(target) if section.lil_jit.enabled else None,
-            fastlane=fastlane if lane.enabled else None,
+            fastlane=self._fastlane(),
         )
+
+    def quicknode_target(self) -> Target | None:
+        """Give the QuickNode endpoint with its pace, one for all that ask it; None without an address."""
+        if self._quicknode_target is None:
+            section, endpoints = self._settings.quicknode, self._around.network.endpoints
+            url, token = _secret(section.url), _secret(section.token)
+            if url is None and endpoints is not None:
+                url, token = endpoints.quicknode_url, endpoints.quicknode_token
+            if url is None:
+                return None
+            client = self._connect(url, quicknode_headers(token))
+            pace = section.requests_per_second or math.inf
+            limiter = self._limiter(QUICKNODE, pace_key(url, token or ""), pace)
+            self._quicknode_target = Target(client, limiter)
+        return self._quicknode_target
+
+    def _fastlane(self) -> Fastlane | None:
+        lane = self._settings.quicknode.fastlane
+        key, todo = (
+            "methods.quicknode.fastlane.tip_accounts",
+            "take them from QuickNode's dashboard",
+        )
+        demand_payees(key, lane.tip_accounts, todo)
+        if not lane.enabled:
+            return None
+        if not lane.tip_accounts:
+            raise StartupError("METHOD_NOT_CONFIGURED", f"{key} is not set", todo)
+        price = lane.min_unit_price_micro_lamports
+        return Fastlane(lane.tip_accounts, lane.min_tip_lamports, price)
 
     def _lil_jit(self, target: Target) -> LilJit:
         section, statuses = self._settings.quicknode.lil_jit, None
@@ -246,28 +296,34 @@ class MethodsBuilder:
         return LilJit(section.encoding, section.region, statuses)
 
     def _rpc(self, context: MethodContext) -> Executor:
-        urls = [url.get_secret_value() for url in self._settings.rpc.urls]
+        urls = _secrets(self._settings.rpc.urls)
         clients = [self._connect(url, {}) for url in urls] or context.rpc_clients
+        urls = urls or _secrets(self._around.settings.solana.rpc_urls)
+        if not urls:  # the sandbox's own node
+            urls = [f"http://{client.endpoint}" for client in clients]
+        keys = {client: pace_key(url) for url, client in zip(urls, clients, strict=True)}
+        return rpc(
+            clients, context.gate, limiter=lambda client: context.limiter(keys[client], math.inf)
+        )
 
-        def limiter(client: JsonRpcClient) -> Limiter:
-            return context.limiter(f"{client.endpoint} rpc", math.inf)
 
-        return rpc(clients, context.gate, limiter=limiter)
+def _read_sender(name: str, section: Mapping[str, object], *, used: bool) -> None:
+    """Read a sender's section; one that is not in use may still lack its key or place."""
+    try:
+        sender_options(name, section)
+    except StartupError as error:
+        if used or error.code != "METHOD_NOT_CONFIGURED":
+            raise
 
 
-def quicknode_client(
-    settings: Settings,
-    network: opening.Network,
-    connect: Callable[[str, Mapping[str, str]], JsonRpcClient],
-) -> JsonRpcClient | None:
-    """Make a client of the QuickNode endpoint, the sandbox's when none is configured; None without."""
-    section, endpoints = settings.methods.quicknode, network.endpoints
-    if section.url is not None:
-        return connect(section.url.get_secret_value(), quicknode_headers(_secret(section.token)))
-    if endpoints is None:
-        return None
-    return connect(endpoints.quicknode_url, quicknode_headers(endpoints.quicknode_token))
+def _region_key(url: str) -> str:
+    """Name the pace of a region: its host and path, whoever asks."""
+    return pace_key(urlsplit(url)._replace(query="").geturl())
 
 
 def _secret(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
+
+
+def _secrets(secrets: Sequence[SecretStr]) -> list[str]:
+    return [secret.get_secret_value() for secret in secrets]

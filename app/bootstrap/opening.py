@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from os import getpid
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -24,7 +25,7 @@ from app.domain.errors import StartupError
 from app.logs import set_up_logs
 from app.metrics.execution_metrics import ExecutionMetrics
 from app.settings import Settings
-from app.solana.json_rpc import JsonRpcClient, Observer, endpoint_label
+from app.solana.json_rpc import JsonRpcClient, Observer
 from app.transactions.wallet import LocalSigner, load_keypair_file, signer_from_secret
 
 SANDBOX_KEY_MARK: Final = "SANDBOX_KEYS_DO_NOT_FUND"
@@ -73,12 +74,12 @@ async def open_network(settings: Settings, stack: AsyncExitStack, observer: Obse
         endpoints = address.endpoints
     if not urls:
         raise StartupError("NO_ENDPOINTS", "no RPC endpoint is configured", "set solana.rpc_urls")
-    if len({endpoint_label(url) for url in urls}) < settings.execution.proof_endpoints:
-        what = f"execution.proof_endpoints is {settings.execution.proof_endpoints}"
-        raise StartupError("TOO_FEW_ENDPOINTS", what, "name as many hosts in solana.rpc_urls")
     clients = tuple(
         connect(url, {}, settings.solana.request_timeout, observer, stack) for url in urls
     )
+    if len({client.endpoint for client in clients}) < settings.execution.proof_endpoints:
+        what = f"execution.proof_endpoints is {settings.execution.proof_endpoints}"
+        raise StartupError("TOO_FEW_ENDPOINTS", what, "name as many hosts in solana.rpc_urls")
     if settings.network == "sandbox" and endpoints is None:
         endpoints = await _ask_in_turn(clients)
     shown = urls[0] if settings.network == "sandbox" else clients[0].endpoint
@@ -97,12 +98,21 @@ def connect(
     url: str, headers: Mapping[str, str], seconds: float, observer: Observer, stack: AsyncExitStack
 ) -> JsonRpcClient:
     """Make a client that the stack closes; raises StartupError for what is no HTTP URL."""
-    if not url.startswith(("http://", "https://")):
+    if not _is_http(url):
         todo = "mend solana.rpc_urls, or the URLs under methods and fees"
         raise StartupError("CONFIG_INVALID", "the URL of an endpoint is no http(s) URL", todo)
     client = JsonRpcClient(url, timeout_seconds=seconds, observer=observer, headers=headers)
     stack.push_async_callback(client.close)
     return client
+
+
+def _is_http(url: str) -> bool:
+    """Tell whether a text is an HTTP URL with a host, and a port that there can be."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _sandbox_options(settings: Settings) -> SandboxOptions:

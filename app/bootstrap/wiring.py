@@ -5,23 +5,24 @@ The endpoints open before the database: a slow one never keeps a lease that noth
 closes before the endpoints, after the engine's last writes.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
 from app.bootstrap import opening, upkeep
 from app.bootstrap.clock import SystemClock, Uuid7
 from app.bootstrap.markets import build_markets
-from app.bootstrap.methods import MethodsBuilder, Surroundings, quicknode_client
+from app.bootstrap.methods import MethodsBuilder, Surroundings
+from app.bootstrap.paying import priced_policy, refuse_too_dear
 from app.bootstrap.report import Identity, Report, Sightings
 from app.database.orders import SqlStore
 from app.domain.attempt import LaneStrategy
-from app.domain.errors import IntakeError, RefusedError, StartupError
+from app.domain.errors import IntakeError, StartupError
 from app.domain.market import Markets
 from app.domain.retry import RetryPolicy
 from app.domain.signal import US, SignalRules
@@ -31,7 +32,7 @@ from app.engine.lease import Lease
 from app.engine.lifecycle import Lifecycle
 from app.engine.method_admin import MethodAdmin
 from app.engine.order_manager import OrderManager
-from app.engine.ports import Ports, TipNeeds
+from app.engine.ports import Ports
 from app.engine.settlement import Settlement
 from app.engine.supervision import Supervisor
 from app.engine.system_notes import SystemNotes
@@ -41,9 +42,6 @@ from app.metrics.prometheus import PrometheusTelemetry
 from app.settings import Settings
 from app.solana.chain import RpcChain
 from app.solana.notices import LandingNotices
-from app.solana.priority_fees import QuickNodeFees, RecentFees
-from app.transactions.fees import FeePolicy, tips_of
-from app.transactions.prices import PriceSource
 from app.transactions.trading import TransactionTrading
 from app.transactions.wallet import LocalSigner
 
@@ -96,9 +94,26 @@ async def open_parts(
     """Open everything; `stack` closes what was opened. Raises StartupError."""
     opened = await _open(settings, stack)
     wired = _Wired(opened, Supervisor(on_failure))
-    await wired.identification.identify()
-    await wired.admin.load()
+    await read_first(wired.identification, wired.admin)
     return wired.parts()
+
+
+class _Identifies(Protocol):
+    async def identify(self) -> bool: ...
+
+
+class _Loads(Protocol):
+    async def load(self) -> None: ...
+
+
+async def read_first(identification: _Identifies, switches: _Loads) -> None:
+    """Read what must be known before anything is executed; raises StartupError."""
+    try:
+        await identification.identify()
+        await switches.load()
+    except IntakeError as error:
+        todo = error.todo or "look at the database"
+        raise StartupError("DATABASE_UNREACHABLE", error.what, todo) from error
 
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> _Opened:
@@ -137,7 +152,7 @@ class _Wired:
             settings, opened.network, opened.telemetry, opened.stack, self.notes.noted
         )
         self.methods = MethodsBuilder(around)
-        self.trading = _trading(opened, self.chain, self.clock)
+        self.trading = _trading(opened, self.chain, self.clock, self.methods)
         opened.stack.push_async_callback(self.trading.aclose)
         self.identification = upkeep.Identification(
             settings.network, self.chain, opened.store, self.trading, self.seen
@@ -281,7 +296,9 @@ def _chain(
     return chain, notices
 
 
-def _trading(opened: _Opened, chain: RpcChain, clock: SystemClock) -> TransactionTrading:
+def _trading(
+    opened: _Opened, chain: RpcChain, clock: SystemClock, methods: MethodsBuilder
+) -> TransactionTrading:
     settings = opened.settings
     own = opened.network.sandbox is not None
     try:
@@ -291,7 +308,7 @@ def _trading(opened: _Opened, chain: RpcChain, clock: SystemClock) -> Transactio
             markets=opened.markets,
             clock=clock,
             slot_seconds=settings.sandbox.slot_ms / 1_000 if own else SLOT_SECONDS,
-            fee_policy=_fee_policy(opened, chain),
+            fee_policy=priced_policy(settings, chain, methods),
         )
     except ValueError as error:
         raise StartupError(
@@ -299,44 +316,10 @@ def _trading(opened: _Opened, chain: RpcChain, clock: SystemClock) -> Transactio
         ) from None
 
 
-def _fee_policy(opened: _Opened, chain: RpcChain) -> FeePolicy:
-    fees = opened.settings.fees
-    least = fees.unit_price_micro_lamports
-    fixed = fees.priority.source == "fixed"
-    return FeePolicy(
-        unit_price_micro_lamports=least,
-        unit_price_max_micro_lamports=max(fees.priority.cap_micro_lamports, least if fixed else 0),
-        fee_max_lamports=fees.max_order_lamports,
-        fee_max_bps=fees.max_order_bps or None,
-        price_source=_price_source(opened, chain),
-    )
-
-
-def _price_source(opened: _Opened, chain: RpcChain) -> PriceSource | None:
-    settings = opened.settings
-    source, percentile = settings.fees.priority.source, settings.fees.priority.percentile
-    if source == "fixed":
-        return None
-    recent = RecentFees(chain.recent_fees, percentile)
-    if source == "recent":
-        return recent
-    connect = partial(
-        opening.connect,
-        seconds=settings.solana.request_timeout,
-        observer=opened.telemetry,
-        stack=opened.stack,
-    )
-    client = quicknode_client(settings, opened.network, connect)
-    if client is None:
-        what = "fees.priority.source is quicknode and methods.quicknode has no address"
-        raise StartupError("METHOD_NOT_CONFIGURED", what, "set methods.quicknode.url and token")
-    return QuickNodeFees(client, percentile, recent)
-
-
 def _executor(opened: _Opened, clock: SystemClock, methods: MethodsBuilder) -> TransactionExecutor:
     execution = opened.settings.execution
     executors = methods.build()
-    _refuse_too_dear([executor.needs for executor in executors.values()], opened.settings)
+    refuse_too_dear([executor.needs for executor in executors.values()], opened.settings)
     return TransactionExecutor(
         executors,
         clock=clock,
@@ -345,19 +328,6 @@ def _executor(opened: _Opened, clock: SystemClock, methods: MethodsBuilder) -> T
         push_seconds=execution.push_timeout,
         strategy=LaneStrategy(execution.strategy),
     )
-
-
-def _refuse_too_dear(needs: Sequence[TipNeeds], settings: Settings) -> None:
-    """Refuse methods of which one transaction cannot serve all: every order would fail."""
-    cap = settings.fees.priority.cap_micro_lamports
-    dearest = max((need.unit_price_min for need in needs), default=0)
-    if dearest > max(cap, settings.fees.unit_price_micro_lamports):
-        what = f"a method demands {dearest} micro-lamports a unit, above the cap"
-        raise StartupError("METHODS_TOO_DEAR", what, "raise fees.priority.cap_micro_lamports")
-    try:
-        tips_of(needs, 0)
-    except RefusedError as error:
-        raise StartupError("METHODS_TOO_DEAR", error.what, "shorten methods.order") from error
 
 
 def _manager(opened: _Opened, ports: Ports) -> OrderManager:

@@ -1,9 +1,13 @@
 """The pace of one credential at one endpoint: so many requests a second, and none while told off."""
 
 import asyncio
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
+
+from app.solana.json_rpc import endpoint_label
 
 BACK_OFF_SECONDS: Final = 5.0
 """First rest after a refusal that does not say for how long; doubled from refusal to refusal."""
@@ -18,6 +22,17 @@ AT_ONCE_SECONDS: Final = 0.1
 def loop_time() -> float:
     """Give the running event loop's time, the one that deadlines are in."""
     return asyncio.get_running_loop().time()
+
+
+def pace_key(url: str, credential: str = "") -> str:
+    """Name the pace of a credential at an endpoint: its host first, the credential told apart, not shown.
+
+    Without one the URL's path and query are taken for it: vendors put keys there.
+    """
+    parts = urlsplit(url)
+    told = credential or "?".join(filter(None, (parts.path.strip("/"), parts.query)))
+    mark = hashlib.sha256(told.encode()).hexdigest()[:8] if told else "-"
+    return f"{endpoint_label(url)} {mark}"
 
 
 class Limiter:

@@ -5,7 +5,6 @@ call, follows no redirection, and believes an acknowledgement only of the bytes'
 """
 
 import asyncio
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,14 +13,14 @@ from app.domain.attempt import StoredAttempt
 from app.domain.outcome import Reply, ReplyOutcome
 from app.engine.ports import TipNeeds
 from app.executors.gate import Gate
-from app.executors.limiter import loop_time
+from app.executors.limiter import loop_time, pace_key
 from app.executors.method import Method, Target
 from app.executors.registry import MethodContext
 from app.executors.sender_options import KeepAlive, SenderOptions, TipRule
 from app.executors.sender_rules import BODY_BYTES_MAX, sender_reply
 from app.executors.sender_section import sender_options
 from app.executors.terms import read_terms
-from app.solana.json_rpc import JsonRpcClient, endpoint_label
+from app.solana.json_rpc import JsonRpcClient
 
 
 def build_sender(context: MethodContext) -> "Sender":
@@ -30,19 +29,14 @@ def build_sender(context: MethodContext) -> "Sender":
     targets = [_target(context, options, url) for url in options.urls]
     if options.keepalive is not None:
         work = partial(keep_alive, options.keepalive, targets)
-        context.background(f"{context.name}-keepalive", work)
+        context.background("keepalive", work)
     return Sender(context.name, options, targets, context.gate)
 
 
 def _target(context: MethodContext, options: SenderOptions, url: str) -> Target:
     client = context.connect(options.keyed(url), options.all_headers)
-    key = f"{endpoint_label(url)} {_fingerprint(options.api_key)}"
-    return Target(client, context.limiter(key, math.inf if options.rps is None else options.rps))
-
-
-def _fingerprint(api_key: str) -> str:
-    """Tell credentials apart without showing them."""
-    return hashlib.sha256(api_key.encode()).hexdigest()[:8] if api_key else "-"
+    pace = math.inf if options.rps is None else options.rps
+    return Target(client, context.limiter(pace_key(url, options.api_key), pace))
 
 
 class Sender(Method):

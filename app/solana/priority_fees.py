@@ -4,6 +4,7 @@ A rate is advice. It never raises and is never waited for long; None means that 
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -24,6 +25,8 @@ BLOCKS_MAX: Final = 100
 _LEVELS: Final[Mapping[int, str]] = {25: "low", 50: "medium", 75: "high", 90: "extreme"}
 """The estimator's named levels by the percentile that they stand for."""
 _METHOD_MISSING: Final = -32601
+_TOO_MANY: Final = 429
+_LIMIT_REACHED: Final = re.compile("request limit reached", re.IGNORECASE)
 
 _log = structlog.get_logger(__name__)
 
@@ -77,19 +80,27 @@ class QuickNodeFees:
         *,
         wait_seconds: float = WAIT_SECONDS,
         rest_seconds: float = REST_SECONDS,
+        take: Callable[[], bool] = lambda: True,
+        refused: Callable[[float | None], None] = lambda _seconds: None,
     ) -> None:
-        """`client` is of the endpoint that has the add-on; `percentile` is of 0 to 100."""
+        """`client` is of the endpoint that has the add-on; `percentile` is of 0 to 100.
+
+        The endpoint's pace may be shared: `take` takes a place for one question, if there is one now;
+        `refused` is told when the endpoint had too many, with the seconds to stay away if it said so.
+        """
         self._client = client
         self._percentile = percentile
         self._fallback = fallback
         self._wait_seconds = wait_seconds
         self._rest_seconds = rest_seconds
+        self._take = take
+        self._refused = refused
         self._rests_until = float("-inf")
 
     async def unit_price(self, accounts: Sequence[str]) -> int | None:
         """See the protocol; only the first account is asked for, the estimator takes no more."""
         price = None
-        if asyncio.get_running_loop().time() >= self._rests_until:
+        if asyncio.get_running_loop().time() >= self._rests_until and self._take():
             price = await self._estimate(accounts)
         return await self._fallback.unit_price(accounts) if price is None else price
 
@@ -104,6 +115,8 @@ class QuickNodeFees:
             _log.info("the endpoint estimates no priority fees", endpoint=self._client.endpoint)
             self._rests_until = float("inf")
             return None
+        if isinstance(answer, RpcError) and _is_refusal(answer):
+            self._refused(answer.retry_after_seconds)
         price = self._price(answer.value) if isinstance(answer, Result) else None
         if price is None:
             self._rests_until = asyncio.get_running_loop().time() + self._rest_seconds
@@ -116,6 +129,11 @@ class QuickNodeFees:
         except ValueError:
             return None
         return price if price <= UNIT_PRICE_MAX else None
+
+
+def _is_refusal(answer: RpcError) -> bool:
+    """Tell whether an endpoint had too many requests: QuickNode may say so with any status."""
+    return answer.http == _TOO_MANY or _LIMIT_REACHED.search(answer.message) is not None
 
 
 def _rate(rates: Mapping[str, object], percentile: int) -> object:

@@ -60,6 +60,15 @@ def market(pool: str, name: str = "SOL-USDC", venue: str = "raydium_cpmm") -> di
         ({"methods.order": []}, "NO_METHODS: "),
         ({"methods.order": ["carrier-pigeon"]}, "METHOD_UNKNOWN: the method 'carrier-pigeon' "),
         ({"methods.order": ["rpc", "rpc"]}, "METHOD_DUPLICATE: "),
+        ({"methods.options": {"rpc": {}}}, "CONFIG_UNKNOWN: methods.options.rpc names no method"),
+        (
+            {"methods.senders": {"mine": {"preset": "helios"}}},
+            "CONFIG_INVALID: methods.senders.mine",
+        ),
+        (
+            {"fees.max_order_lamports": 14_999},
+            "METHODS_TOO_DEAR: an order to all methods costs 15000",
+        ),
         ({"order_management.database_url": "mysql://host/x"}, "DATABASE_URL_INVALID: "),
         ({"order_management.database_url": "postgresql://127.0.0.1:1/x"}, "DATABASE_UNREACHABLE: "),
         ({"metrics.database_url": "postgresql://127.0.0.1:1/x"}, "DATABASE_UNREACHABLE: "),
@@ -79,7 +88,10 @@ async def test_a_mistake_is_refused(
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"solana.rpc_urls": ["ftp://127.0.0.1"]}, "CONFIG_INVALID: the URL of an endpoint is no http"),
+        (
+            {"solana.rpc_urls": ["ftp://127.0.0.1"]},
+            "CONFIG_INVALID: the URL of an endpoint is no http",
+        ),
         ({"wallet.keypair_file": None}, "WALLET_MISSING: no wallet is configured"),
     ],
 )

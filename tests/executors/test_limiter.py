@@ -11,6 +11,7 @@ from app.executors.limiter import (
     HINT_SECONDS_MAX,
     Limiter,
     loop_time,
+    pace_key,
 )
 from tests.executors.kit import Clock
 
@@ -153,3 +154,27 @@ async def test_it_goes_by_the_loops_time() -> None:
     before = asyncio.get_running_loop().time()
     assert before <= loop_time() <= asyncio.get_running_loop().time()
     assert Limiter(1).take()
+
+
+def test_a_pace_belongs_to_a_credential_at_an_endpoint() -> None:
+    """Wherever the credential stands; without one in headers the URL's path and query are it."""
+    key = pace_key("https://host.example/", "secret-key")
+    assert (
+        key
+        == pace_key("https://HOST.example/secret-key/")
+        == pace_key("http://host.example/secret-key")
+    )
+    assert key.split()[0] == "host.example"
+    assert "secret" not in key
+    keys = {
+        key,
+        pace_key("https://host.example:8443/", "secret-key"),
+        pace_key("https://other.example/", "secret-key"),
+        pace_key("https://host.example/", "other-key"),
+        pace_key("https://host.example/a"),
+        pace_key("https://host.example/a?b=c"),
+        pace_key("https://host.example/?b=c"),
+        pace_key("https://host.example"),
+    }
+    assert len(keys) == 8
+    assert pace_key("https://host.example") == pace_key("https://host.example/") == "host.example -"

@@ -535,7 +535,7 @@ async def test_a_connection_is_kept_open_for_pushes() -> None:
             _,
             around,
         ):
-            work = asyncio.create_task(around.background["mine-keepalive"]())
+            work = asyncio.create_task(around.background["keepalive"]())
             async with asyncio.timeout(5):
                 while len(around.observer.told) < 3:  # noqa: ASYNC110 - until three were answered
                     await asyncio.sleep(0)
@@ -573,7 +573,7 @@ async def test_a_ping_is_what_the_vendor_names(
     async with serving(answer) as server:
         url = f"http://127.0.0.1:{server.port}"
         async with sending(preset=preset, urls=[url], **given) as (sender, _, around):
-            work = asyncio.create_task(around.background["mine-keepalive"]())
+            work = asyncio.create_task(around.background["keepalive"]())
             async with asyncio.timeout(5):
                 await asking.wait()
             work.cancel()
@@ -589,7 +589,7 @@ async def test_a_target_that_wants_rest_is_not_pinged() -> None:
     full = error(429, -32005, "Too many requests")
     async with sending(full, preset="helius") as (sender, (server,), around):
         await push(sender, tipping("helius"))
-        work = asyncio.create_task(around.background["mine-keepalive"]())
+        work = asyncio.create_task(around.background["keepalive"]())
         for _ in range(20):
             await asyncio.sleep(0)
         work.cancel()

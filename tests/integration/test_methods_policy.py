@@ -131,7 +131,8 @@ async def test_a_race_executes_once_whatever_becomes_of_its_lanes(
 
 async def test_an_order_that_would_cost_too_much_is_not_sent(tmp_path: Path, chain: Chain) -> None:
     """Fee and tip above `fees.max_order_lamports`: FEE_CAP_EXCEEDED, and nothing left the service."""
-    async with served(tmp_path, chain, {**QUICK, "fees.max_order_lamports": 5_001}) as client:
+    changes = {**QUICK, "methods.order": ["rpc"], "fees.max_order_lamports": 5_001}
+    async with served(tmp_path, chain, changes) as client:
         before = mark(chain)
         order = await over(client, await posted(client, "too-dear"), "failed")
         assert order["reason_code"] == "FEE_CAP_EXCEEDED"
@@ -145,6 +146,7 @@ async def test_the_cap_leaves_what_costs_less(tmp_path: Path, chain: Chain) -> N
     """The same order without a tip and with a cap that just suffices is filled."""
     changes = {
         **QUICK,
+        "methods.order": ["rpc"],
         "fees.priority.source": "fixed",
         "fees.unit_price_micro_lamports": 0,
         "fees.max_order_lamports": 5_000,

@@ -191,3 +191,36 @@ async def test_an_estimator_in_trouble_rests() -> None:
         for _ in range(3):
             assert await asking.unit_price(["account"]) is None
         assert len(own.asked("qn_estimatePriorityFees")) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (http(429, "slow down", "retry-after: 7"), [7.0]),
+        (http(429, "slow down"), [None]),
+        (error(200, -32007, "50/second request limit reached"), [None]),
+        (error(200, -32603, "internal"), []),
+        (ESTIMATE, []),
+    ],
+)
+async def test_a_refusal_is_told_to_who_keeps_the_pace(
+    answer: object, told: list[float | None]
+) -> None:
+    """Pushes to the same endpoint then rest too."""
+    refusals: list[float | None] = []
+    async with node(qn_estimatePriorityFees=answer) as own:
+        assert own.client is not None
+        asking = QuickNodeFees(own.client, 75, Fixed(), refused=refusals.append)
+        await asking.unit_price(["account"])
+    assert refusals == told
+
+
+async def test_nothing_is_asked_without_a_place() -> None:
+    """The other source is asked meanwhile; there is no rest, the next order may have a place."""
+    places = iter([False, True])
+    async with node(qn_estimatePriorityFees=ESTIMATE) as own:
+        assert own.client is not None
+        asking = QuickNodeFees(own.client, 75, Fixed(), take=lambda: next(places))
+        assert await asking.unit_price(["account"]) == FALLBACK
+        assert own.asked("qn_estimatePriorityFees") == []
+        assert await asking.unit_price(["account"]) == 751
