@@ -28,7 +28,6 @@ from tests.integration.methods import (
 pytestmark = pytest.mark.anyio
 CHANGES = {
     **UNPACED,
-    "execution.push_timeout": 0.5,
     "execution.patience": 0.2,
     "execution.max_retries": 20,
     "execution.max_concurrent_executions": len(METHODS),

@@ -26,7 +26,6 @@ pytestmark = pytest.mark.anyio
 QUICK: Final[Mapping[str, object]] = {
     **UNPACED,
     "execution.patience": 0.1,
-    "execution.push_timeout": 0.5,
 }
 SHORT: Final[Mapping[str, object]] = {
     **QUICK,
