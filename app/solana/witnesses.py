@@ -38,13 +38,6 @@ class _Landing:
     landed: LandedTransaction | NotProved
     """The transaction itself at finalized, or why it was not read: no status of a final failure."""
 
-    def failure(self) -> LandedTransaction | None:
-        """Give the transaction where it bears out what the status tells."""
-        landed = self.landed
-        if isinstance(landed, NotProved) or _outcome(landed) != _outcome(self.status):
-            return None
-        return landed
-
     def outcomes(self) -> Iterable[tuple[int, bool]]:
         """Give slot and success as the status tells them, and as the transaction does."""
         yield _outcome(self.status)
@@ -55,12 +48,6 @@ class _Landing:
     def firm(self) -> bool:
         """Tell whether this is more than what a single fork holds."""
         return self.status.commitment is not Commitment.PROCESSED
-
-    @property
-    def reason(self) -> str:
-        """Say why it is no witness of a failure."""
-        told = self.landed
-        return told.reason if isinstance(told, NotProved) else f"{self.endpoint}: {self.said}"
 
     @property
     def said(self) -> str:
@@ -129,7 +116,9 @@ class Witnesses:
             *(_word(client, attempt, self._genesis) for client in self._clients)
         )
         landings = [each for each in answers if isinstance(each, _Landing)]
-        failures = [(each, landed) for each in landings if (landed := each.failure()) is not None]
+        failures = [
+            (each, each.landed) for each in landings if isinstance(each.landed, LandedTransaction)
+        ]
         denials = [
             each.endpoint
             for each in answers
@@ -146,8 +135,10 @@ class Witnesses:
                 for each, landed in failures
             ]
             return ProvedFailure(failures[0][1], tuple(evidence))
-        witnesses = [each for each, _ in failures]
-        return _not_proved([each.reason for each in answers if each not in witnesses])
+        told = [each.landed if isinstance(each, _Landing) else each for each in answers]
+        return _not_proved(
+            [each.reason for each in told if not isinstance(each, LandedTransaction)]
+        )
 
 
 def _outcome(told: Seen | LandedTransaction) -> tuple[int, bool]:

@@ -39,6 +39,8 @@ CHAOS_SECONDS: Final = 50.0
 CALM_SECONDS: Final = 400.0
 DEATH: Final = 0.002
 """Chance of a process to die at any one of its steps."""
+LIES: Final = 0.05
+"""Share of statuses that a faulty endpoint tells, in bad weather."""
 
 _process: contextvars.ContextVar[str] = contextvars.ContextVar("process", default="")
 
@@ -79,6 +81,7 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
+        self.liar = random.Random(self.seed)
         self.luck: dict[str, float] = {}
         self.tasks: dict[str, dict[asyncio.Task[Any], None]] = defaultdict(dict)
         self.dead: set[str] = set()
@@ -233,7 +236,7 @@ class Simulation:
             chain.lag_seconds = self.rng.choice([0.0, 0.0, 0.4, 4.0])
             chain.is_ready = not self.chance(0.1)
             chain.misled = lambda: self.chance(0.2)
-            chain.lied_to = lambda: self.chance(0.05)
+            chain.lied_to = lambda: self.liar.random() < LIES
             for rig in self.alive.values():
                 rig.trading.fill_error = ValueError("unreadable") if self.chance(0.1) else None
                 rig.trading.checks.extend(
