@@ -73,6 +73,19 @@ class FakeDatabase:
     """Promises seen broken; noted here, since what is raised in a port may be survived."""
     shortage: Shortage | None = None
     moved: Callable[[OrderView, OrderView], None] = lambda _before, _after: None
+    _open: dict[str, None] = field(default_factory=dict)
+
+    def unsettled(self) -> list[Row]:
+        """List the orders that somebody has, or may yet have, something to do with."""
+        over = [key for key in self._open if is_over(self.rows[key].order)]
+        for key in over:
+            del self._open[key]
+        return [self.rows[key] for key in self._open]
+
+    def add(self, row: Row) -> None:
+        """Commit a new order."""
+        self.rows[row.order.order_id] = row
+        self._open[row.order.order_id] = None
 
     def order(self, order_id: str) -> Order:
         """Give an order."""
@@ -125,12 +138,15 @@ class FakeDatabase:
         return end - start
 
 
+def is_over(order: Order) -> bool:
+    """Tell whether an order has ended for good."""
+    unfinalized = order.status is OrderStatus.FILLED and order.finalized_at_us is None
+    return order.status.final and not unfinalized
+
+
 def settled(view: OrderView) -> bool:
     """Tell whether nobody has anything to do with an order before it is claimed again."""
-    order = view.order
-    if order.status is OrderStatus.FILLED:
-        return order.finalized_at_us is not None
-    return order.status.final or order.status is OrderStatus.QUEUED
+    return is_over(view.order) or view.order.status is OrderStatus.QUEUED
 
 
 class FakeStore:
@@ -161,7 +177,7 @@ class FakeStore:
         if full:
             return IntakeRefusal.FULL
         order = _new_order(new, rejection)
-        self.database.rows[order.order_id] = Row(OrderView(order, ()))
+        self.database.add(Row(OrderView(order, ())))
         kind = EventKind.ACCEPTED if rejection is None else EventKind.REJECTED
         self.database.tell(order.order_id, kind, new.accepted_at_us, {})
         return Accepted(order, replayed=False)
@@ -270,7 +286,7 @@ class FakeStore:
         return self._take(rows[:limit], self.database.clock.now_us())
 
     def _rows(self, wanted: Callable[[Row], bool]) -> list[Row]:
-        rows = [row for row in self.database.rows.values() if wanted(row)]
+        rows = [row for row in self.database.unsettled() if wanted(row)]
         return sorted(
             rows,
             key=lambda r: (-r.order.signal.priority, r.order.accepted_at_us, r.order.order_id),
@@ -487,7 +503,8 @@ class FakeStore:
 
     def _figures(self) -> QueueFigures:
         orders = [row.order for row in self.database.rows.values()]
-        counts = {s: sum(1 for order in orders if order.status is s) for s in OrderStatus}
+        found = Counter(order.status for order in orders)
+        counts = {status: found[status] for status in OrderStatus}
         doubts = [o.in_doubt_since_us for o in orders if o.in_doubt_since_us is not None]
         queued = [o.accepted_at_us for o in orders if o.status is OrderStatus.QUEUED]
         return QueueFigures(

@@ -22,6 +22,8 @@ class Push:
     attempt: StoredAttempt
     stage: Stage
     at_us: int
+    late: bool
+    """The attempt was dead already: its burial was committed, and the answer to that was lost."""
 
 
 PUSH: contextvars.ContextVar[Push | None] = contextvars.ContextVar("push", default=None)
@@ -51,11 +53,13 @@ class Journal:
     told: list[Told] = field(default_factory=list)
     writes: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
 
-    def begin(self, process: str, method: str, attempt: StoredAttempt, at_us: int) -> Push:
+    def begin(
+        self, process: str, method: str, attempt: StoredAttempt, at_us: int, *, late: bool
+    ) -> Push:
         """Note that a push begins; says at which stage it is."""
         stage = self._stage(process, method, attempt)
         self.pushed[attempt.signature].append((process, method))
-        return Push(process, method, attempt, stage, at_us)
+        return Push(process, method, attempt, stage, at_us, late)
 
     def _stage(self, process: str, method: str, attempt: StoredAttempt) -> Stage:
         before = self.pushed[attempt.signature]
@@ -79,7 +83,8 @@ class Journal:
     def unrecorded(self, database: FakeDatabase) -> tuple[list[str], int]:
         """Name the pushes that their process went on without recording; counts those lost with theirs.
 
-        A process that dies, or whose lease does, takes with it what it was told last.
+        A process that dies, or whose lease does, takes with it what it was told last; who does not know
+        yet that it gave the order back has nowhere to record it.
         """
         lost: list[str] = []
         gone = 0
@@ -90,7 +95,7 @@ class Journal:
             if attempt is not None and told.is_in(attempt.submissions):
                 continue
             since = self.writes[push.process, push.attempt.order_id] - told.writes_then
-            if since > WRITES_UNDER_WAY:
+            if since > WRITES_UNDER_WAY and not push.late:
                 lost.append(
                     f"{push.process} did not record a push of {push.attempt.attempt_id}: "
                     f"{push.method} {told.reply.reason}"

@@ -20,7 +20,13 @@ from tests.methods.rig import Deployment, MethodsRig, Observed
 from tests.methods.table import METHODS, Table
 
 SETTINGS: Final = replace(
-    KNOBS, slots=12, transaction_timeout=12, order_timeout=120, patience=1.5, max_retries=3
+    KNOBS,
+    slots=16,
+    transaction_timeout=12,
+    order_timeout=120,
+    patience=1.5,
+    rebroadcast=1.5,
+    max_retries=3,
 )
 
 
@@ -91,7 +97,10 @@ class MethodsSimulation(Simulation):
     def _begin(self, method: Executor, attempt: StoredAttempt) -> Push:
         process = current_process()
         self._judge_push(attempt, process)
-        return self.journal.begin(process, method.name, attempt, self.world.clock.now_us())
+        stored = self.database.attempts(attempt.order_id)
+        late = any(each.number == attempt.number and each.status.dead for each in stored)
+        now_us = self.world.clock.now_us()
+        return self.journal.begin(process, method.name, attempt, now_us, late=late)
 
     def _answered(self, push: Push, reply: Reply) -> None:
         self.journal.answered(push, reply)

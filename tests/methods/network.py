@@ -237,13 +237,13 @@ class Network:
     def _judged(self, push: Push, raw: bytes) -> Content:
         """Hold the bytes to what the database has of them."""
         content = self._content(raw)
-        attempt, order = push.attempt, self.database.order(push.attempt.order_id)
-        stored = {each.signature: each for each in self.database.attempts(order.order_id)}
+        attempt, demand = push.attempt, self.database.demand
+        stored = {each.signature: each for each in self.database.attempts(attempt.order_id)}
         kept = stored.get(content.signature)
-        demand = self.database.demand
-        demand(kept is not None and kept.signed.raw == raw, f"{push} left before it was stored")
-        named = f"synergy7:{order.order_id}/{attempt.number}/"
-        demand(content.memo.startswith(named), f"{push} carries the memo {content.memo}")
+        same = kept is not None and kept.signed.raw == raw
+        demand(same, f"{content.memo} left {push.process} before it was stored")
+        named = f"synergy7:{attempt.order_id}/{attempt.number}/"
+        demand(content.memo.startswith(named), f"{attempt.attempt_id} carries {content.memo}")
         return content
 
     def _leave(self, push: Push, content: Content) -> None:

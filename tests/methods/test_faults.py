@@ -19,9 +19,9 @@ from tests.methods.life import MethodsSimulation
 from tests.methods.table import Table
 
 FIRST_SEED = int(os.environ.get("METHODS_SEED", "0"))
-ORDERS = 100
+ORDERS = 125
 """Orders of one seed."""
-ORDERS_MIN = 2_400
+ORDERS_MIN = 2_000
 ORDERS_MAX = 4_000
 """Before so many every cell has to be met: chance alone leaves none empty for longer."""
 LOST_SHARE_MAX = 0.02

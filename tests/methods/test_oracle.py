@@ -39,9 +39,9 @@ DEFECTS = {
     ),
     "an attempt is forgotten": (with_confirmation(Forgets), ["is lost: it never ended"]),
     "refusals are not recorded": (with_confirmation(RecordsNoRefusals), ["did not record a push"]),
-    "pushed before it is stored": (with_lifecycle(PushesFirst), ["left before it was stored"]),
+    "pushed before it is stored": (with_lifecycle(PushesFirst), ["before it was stored"]),
     "public behind private": (with_executor(GoesPublic), ["which was to stay private"]),
-    "other bytes for each lane": (with_executor(SignsForEachLane), ["left before it was stored"]),
+    "other bytes for each lane": (with_executor(SignsForEachLane), ["before it was stored"]),
 }
 
 
