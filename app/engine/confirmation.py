@@ -172,9 +172,7 @@ class Confirmation:
         heights = await self._chain.heights()  # expiry first, status second
         statuses = await self._statuses(due, heights)
         for watched in due:
-            if (
-                watched.held.lost or watched.held.live is None
-            ):  # a write that settled was not heard of
+            if watched.held.lost or watched.held.live is None:  # settled: nobody heard of it
                 self._settled(watched)
             else:
                 self._judge(watched, statuses[watched.attempt.signature], heights)
