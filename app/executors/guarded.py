@@ -1,7 +1,8 @@
 """Holds methods of other packages to the port: whatever one raises or gives, the others go on.
 
 What a defect told is kept out of every answer and log line, since it may hold a key: only its class and the
-place where it was raised are told, once each.
+place where it was raised are told, once each. What is no `Exception`, such as a panic of native code, ends
+the service as anywhere else: nothing is known of the process after it.
 """
 
 import asyncio
@@ -99,7 +100,7 @@ class Guarded:
         """See the port; a defect tells nothing about the bytes."""
         try:
             return _reply(await self._inner.submit(attempt, deadline, may))
-        except BaseException as error:
+        except (Exception, asyncio.CancelledError) as error:
             if _is_ours(error):
                 raise
             self._note("submit", error)
@@ -108,7 +109,7 @@ class Guarded:
     def _ask(self, what: str, question: Callable[[], Answer], otherwise: Other) -> Answer | Other:
         try:
             return question()
-        except BaseException as error:
+        except (Exception, asyncio.CancelledError) as error:
             if _is_ours(error):
                 raise
             self._note(what, error)
@@ -139,7 +140,7 @@ def guarded_work(
             why = "it returned"
             try:
                 await work()
-            except BaseException as error:
+            except (Exception, asyncio.CancelledError) as error:
                 if _is_ours(error):
                     raise
                 why = f"{_class(error)} {_place(error)}"
@@ -156,11 +157,11 @@ def broken(name: str, error: Exception) -> StartupError:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Tell whether an exception ends more than the method: a cancellation of the task around it, Ctrl-C."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is None or task.cancelling() > 0
-    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+    """Tell whether it is the cancellation of the task around the method, not one of the method's own."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _class(error: BaseException) -> str:
