@@ -61,9 +61,17 @@ class Identification:
         self._seen.trouble = None
         return True
 
+    async def _identify_later(self) -> bool:
+        """Try once more; a database that is away now is no reason to end a service that accepts."""
+        try:
+            return await self.identify()
+        except IntakeError as error:
+            self._seen.trouble = error.what
+            return False
+
     async def run(self) -> None:
         """Try until it is done, then watch the tip; a wrong chain ends the service."""
-        while not self._chain.verified and not await self.identify():
+        while not self._chain.verified and not await self._identify_later():
             _log.warning("the chain is out of reach, orders wait", why=self._seen.trouble)
             await asyncio.sleep(AGAIN_SECONDS)
         await self._chain.run()

@@ -53,6 +53,7 @@ def passed_on(methods: Methods) -> Mapping[str, str]:
         "SENDERS": dict(methods.senders),
         "JITO__BUNDLE_ONLY": methods.jito.bundle_only,
         "QUICKNODE__LIL_JIT": methods.quicknode.lil_jit.model_dump(),
+        "QUICKNODE__JITO_TIP": methods.quicknode.jito_tip,
     }
     return {f"SYNERGY7_METHODS__{key}": json.dumps(value) for key, value in told.items()}
 

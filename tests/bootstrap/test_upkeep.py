@@ -52,6 +52,32 @@ async def test_a_chain_that_turns_out_to_be_another_ends_the_service(
     assert "DATABASE_OTHER_CHAIN" in (tmp_path / "execution.log").read_text()
 
 
+def told_of_database(log: str) -> bool:
+    """Find the line that says that the database keeps the chain from being known."""
+    waits = (line for line in log.splitlines() if "orders wait" in line)
+    return any("the database" in line for line in waits)
+
+
+async def test_a_database_that_is_locked_when_the_chain_comes_back_ends_nothing(
+    tmp_path: Path, chain: Chain
+) -> None:
+    """The chain is bound to the orders as soon as that can be written; readiness says what is amiss."""
+    told: list[str] = []
+    chain.fault("http_5xx", "getGenesisHash")
+    settings = configure(tmp_path, chain, endpoint(chain))
+    async with ExecutionSystem(settings, on_failure=told.append) as system:
+        path = tmp_path / "orders.db"
+        log = tmp_path / "execution.log"
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            chain.clear()
+            await until("it is told", lambda: told_of_database(log.read_text()), 30)
+            lock.execute("COMMIT")
+        order_id = await system.submit_trading_signal(SELL)
+        await ended(system, order_id)
+        assert told == []
+
+
 async def test_a_clean_up_that_has_to_wait_is_done_later(tmp_path: Path, chain: Chain) -> None:
     """The database is locked when its time comes: a warning, and the next one removes the order."""
     changes = {

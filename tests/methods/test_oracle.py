@@ -23,7 +23,7 @@ from tests.methods.rig import MethodsRig
 from tests.methods.table import METHODS
 
 ORDERS = 60
-SEEDS_MAX = 12
+SEEDS_MAX = 40
 DEFECTS = {
     "a refusal is taken for a proof": (
         with_confirmation(BelievesRefusals),
