@@ -77,9 +77,6 @@ class FakeDatabase:
 
     def unsettled(self) -> list[Row]:
         """List the orders that somebody has, or may yet have, something to do with."""
-        over = [key for key in self._open if is_over(self.rows[key].order)]
-        for key in over:
-            del self._open[key]
         return [self.rows[key] for key in self._open]
 
     def add(self, row: Row) -> None:
@@ -117,6 +114,8 @@ class FakeDatabase:
     def put(self, row: Row, view: OrderView) -> None:
         """Commit an order as it is now."""
         before, row.view = row.view, view
+        if is_over(view.order):
+            self._open.pop(view.order.order_id, None)
         self.moved(before, view)
 
     def free(self, row: Row, process: str) -> bool:

@@ -44,6 +44,8 @@ from tests.methods.table import METHODS
 WALLET: Final = Keypair.from_seed(sha256(b"a trader with every method").digest())
 TIP_ACCOUNTS: Final = derived_tip_accounts("mainnet")
 UNITS: Final = 200_000
+ENGINE_PACE: Final = 3
+"""Requests a second of a block engine's region, as raised for who asks: some are left for statuses."""
 FRANKFURT, NEW_YORK = "https://frankfurt.jito.example", "https://ny.jito.example"
 
 Work = Callable[[], Coroutine[object, object, None]]
@@ -203,7 +205,7 @@ class MethodsRig(Rig):
 
     def _executors(self) -> Mapping[str, Executor]:
         regions = [Wire(url, self._network) for url in (FRANKFURT, NEW_YORK)]
-        engine = [Target(client, self._limiter(client.endpoint, 1)) for client in regions]
+        engine = [Target(client, self._limiter(client.endpoint, ENGINE_PACE)) for client in regions]
         said = BundleStatuses(engine)
         self.background["block-engine-statuses"] = said.run
         tips = jito_tips(TIP_ACCOUNTS, lambda: 10_000)
