@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.events import EventKind
 from app.engine.order_manager import DEFAULT_ACCOUNT
 from app.engine.ports import CancelOutcome
 from tests.integration.chain import Chain
@@ -15,9 +16,9 @@ from tests.integration.kit import (
     document,
     ended,
     running,
+    sealed,
     status,
     submitted,
-    trail,
     until,
 )
 
@@ -41,7 +42,7 @@ async def test_a_send_that_vanishes_is_tried_anew_only_after_proof(
         assert order["attempts"][0]["status"] == "expired"
         assert chain.executions(order_id) == [1]
         assert chain.differences(order) == []
-        kinds = [event.kind.value for event in await trail(system, order_id)]
+        kinds = [event.kind.value for event in await sealed(system, order_id, EventKind.FILLED)]
         assert kinds.index("attempt.expired") < kinds.index("attempt.signed", 4)
 
 

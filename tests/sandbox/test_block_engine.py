@@ -1,14 +1,12 @@
 """Jito's block engine: what it lands, and what it says of it."""
 
-from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
 
-import httpx
 import pytest
 
 from app.sandbox.base58 import encode_base58
-from app.sandbox.transactions import SignedTransaction, bundle_id_of
+from app.sandbox.transactions import bundle_id_of
 from tests.sandbox.kit import (
     BASE64,
     POOR,
@@ -21,30 +19,9 @@ from tests.sandbox.kit import (
     pay,
     texts,
 )
+from tests.sandbox.ways import BUNDLES, send_bundle
 
 TRANSACTIONS = "/api/v1/transactions"
-BUNDLES = "/api/v1/bundles"
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    """Give a client of a new node whose engine knows no limit."""
-    node = make_node(tmp_path)
-    client = Client(node)
-    async with client.http:
-        yield client
-    node.close()
-
-
-@pytest.fixture
-def desk(client: Client) -> Desk:
-    """Give the shorthands over the same node."""
-    return Desk(client.node)
-
-
-async def send_bundle(client: Client, *bundle: SignedTransaction) -> httpx.Response:
-    """Send a bundle."""
-    return await client.jito.post(BUNDLES, "sendBundle", texts(*bundle), BASE64)
 
 
 async def inflight(client: Client, bundle_id: str) -> Json:

@@ -33,30 +33,9 @@ from tests.sandbox.kit import (
     sign,
     texts,
 )
+from tests.sandbox.ways import BUNDLES, send_bundle
 
 TRANSACTIONS = "/api/v1/transactions"
-BUNDLES = "/api/v1/bundles"
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    """Give a client of a new node whose engine knows no limit."""
-    node = make_node(tmp_path)
-    client = Client(node)
-    async with client.http:
-        yield client
-    node.close()
-
-
-@pytest.fixture
-def desk(client: Client) -> Desk:
-    """Give the shorthands over the same node."""
-    return Desk(client.node)
-
-
-async def send_bundle(client: Client, *bundle: SignedTransaction) -> httpx.Response:
-    """Send a bundle."""
-    return await client.jito.post(BUNDLES, "sendBundle", texts(*bundle), BASE64)
 
 
 async def refusal(client: Client, *bundle: SignedTransaction) -> object:

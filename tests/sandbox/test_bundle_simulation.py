@@ -1,7 +1,5 @@
 """Simulating a bundle: what would happen, in jito-solana's shapes, and nothing that does."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,27 +19,10 @@ from tests.sandbox.kit import (
     Desk,
     Json,
     encoded,
-    make_node,
     pay,
     texts,
 )
 from tests.sandbox.test_ledger import picture
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    """Give a client of a new node."""
-    node = make_node(tmp_path)
-    client = Client(node)
-    async with client.http:
-        yield client
-    node.close()
-
-
-@pytest.fixture
-def desk(client: Client) -> Desk:
-    """Give the shorthands over the same node."""
-    return Desk(client.node)
 
 
 async def simulate(client: Client, *bundle: SignedTransaction, **config: object) -> Any:

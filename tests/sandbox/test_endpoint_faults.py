@@ -1,8 +1,6 @@
 """Scripted trouble on every endpoint: sends by Jito and QuickNode meet what the node's own meet."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import anyio
 import httpx
@@ -11,7 +9,7 @@ from anyio.lowlevel import checkpoint
 
 from app.sandbox.http import Dropped
 from app.sandbox.transactions import SignedTransaction, bundle_id_of
-from tests.sandbox.kit import Client, Desk, Json, make_node
+from tests.sandbox.kit import Client, Desk, Json
 from tests.sandbox.ways import (
     BUNDLES,
     Send,
@@ -21,16 +19,6 @@ from tests.sandbox.ways import (
     by_quicknode,
     every_way,
 )
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    """Give a client of a new node."""
-    node = make_node(tmp_path)
-    client = Client(node)
-    async with client.http:
-        yield client
-    node.close()
 
 
 def landed(client: Client, trade: SignedTransaction) -> bool:

@@ -1,7 +1,6 @@
 """Scripted trouble: each kind does what it says, as often as it says, and nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,6 @@ from tests.sandbox.kit import STRANGER, Client, Desk, Json, encoded, make_node
 CONFIRMED = {"commitment": "confirmed"}
 BLIND = {"encoding": "base64", "skipPreflight": True}
 GET_HEALTH = {"jsonrpc": "2.0", "id": 1, "method": "getHealth"}
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    """Give a client of a new node."""
-    node = make_node(tmp_path)
-    client = Client(node)
-    async with client.http:
-        yield client
-    node.close()
 
 
 async def script(client: Client, **rule: object) -> Json:

@@ -1,24 +1,11 @@
 """The journal: by which way each send came, and what it was made of."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from app.sandbox.http import Dropped
 from app.sandbox.transactions import bundle_id_of
-from tests.sandbox.kit import BASE64, Client, Desk, encoded, make_node, texts
+from tests.sandbox.kit import BASE64, Client, Desk, encoded, texts
 from tests.sandbox.ways import BUNDLES, WAYS, Send, by_quicknode, every_way
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    """Give a client of a new node."""
-    node = make_node(tmp_path)
-    client = Client(node)
-    async with client.http:
-        yield client
-    node.close()
 
 
 async def test_the_journal_tells_by_which_way_a_send_came(client: Client) -> None:

@@ -1,6 +1,5 @@
 """QuickNode: the token, the node behind it, and its add-ons."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +25,6 @@ from tests.sandbox.kit import (
 
 BLIND = {"encoding": "base64", "skipPreflight": True}
 SLOT_CALL = {"jsonrpc": "2.0", "id": 1, "method": "getSlot"}
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    """Give a client of a new node."""
-    node = make_node(tmp_path)
-    client = Client(node)
-    async with client.http:
-        yield client
-    node.close()
-
-
-@pytest.fixture
-def desk(client: Client) -> Desk:
-    """Give the shorthands over the same node."""
-    return Desk(client.node)
 
 
 async def result(client: Client, method: str, *params: object) -> Any:

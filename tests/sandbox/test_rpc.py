@@ -2,8 +2,6 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,22 +13,12 @@ from app.sandbox.genesis import pool_address
 from app.sandbox.http import BODY_BYTES_MAX
 from app.sandbox.layouts import BONK_MINT, SOL_MINT, TOKEN_PROGRAM, USDC_MINT
 from app.sandbox.layouts import associated_token_address as ata
-from tests.sandbox.kit import STRANGER, WALLET, Client, Desk, make_node
+from tests.sandbox.kit import STRANGER, WALLET, Client, Desk
 
 CONFIRMED = {"commitment": "confirmed"}
 PROCESSED = {"commitment": "processed"}
 USDC_ACCOUNT = str(ata(WALLET.pubkey(), USDC_MINT))
 POOL = str(pool_address(BONK_MINT, USDC_MINT))
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    """Give a client of a new node."""
-    node = make_node(tmp_path)
-    client = Client(node)
-    async with client.http:
-        yield client
-    node.close()
 
 
 # ------------------------------------------------------------------------------- the protocol

@@ -1,8 +1,6 @@
 """Sending and simulating: what runs, what is refused, what is shown of it afterwards."""
 
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from solders.account import Account
@@ -24,21 +22,11 @@ from app.sandbox.layouts import (
 )
 from app.sandbox.machine import TABLE_PROGRAM
 from app.sandbox.node import faucet_keypair
-from tests.sandbox.kit import STRANGER, WALLET, Client, Desk, encoded, make_node, memo, pay, sign
+from tests.sandbox.kit import STRANGER, WALLET, Client, Desk, encoded, memo, pay, sign
 
 CONFIRMED = {"commitment": "confirmed"}
 SHOWN = {"commitment": "confirmed", "maxSupportedTransactionVersion": 0}
 BASE64 = {"encoding": "base64", "commitment": "confirmed"}
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    """Give a client of a new node."""
-    node = make_node(tmp_path)
-    client = Client(node)
-    async with client.http:
-        yield client
-    node.close()
 
 
 async def payment(

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,7 +11,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from app.sandbox.websocket import OUTBOX_MAX
-from tests.sandbox.kit import Client, Desk, Json, make_node
+from tests.sandbox.kit import Client, Desk, Json
 
 SCOPE = {"type": "websocket", "path": "/", "server": ("127.0.0.1", 8900)}
 
@@ -73,16 +72,6 @@ async def connected(client: Client) -> AsyncIterator[Socket]:
     socket.put({"type": "websocket.disconnect"})
     with anyio.fail_after(5):
         await serving
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    """Give a client of a new node."""
-    node = make_node(tmp_path)
-    client = Client(node)
-    async with client.http:
-        yield client
-    node.close()
 
 
 @pytest.fixture

@@ -16,9 +16,14 @@ BLIND = {"encoding": "base64", "skipPreflight": True}
 Send = Callable[[Client, SignedTransaction], Coroutine[Any, Any, httpx.Response]]
 
 
+async def send_bundle(client: Client, *bundle: SignedTransaction) -> httpx.Response:
+    """Send a bundle to Jito."""
+    return await client.jito.post(BUNDLES, "sendBundle", texts(*bundle), BASE64)
+
+
 async def by_bundle(client: Client, trade: SignedTransaction) -> httpx.Response:
     """Send as a bundle to Jito."""
-    return await client.jito.post(BUNDLES, "sendBundle", texts(trade), BASE64)
+    return await send_bundle(client, trade)
 
 
 async def by_jito(client: Client, trade: SignedTransaction) -> httpx.Response:
