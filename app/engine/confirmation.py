@@ -397,4 +397,5 @@ class Confirmation:
             _log.warning("cancellations could not be looked for", why=error.what)
             return
         for order_id, at_us in asked.items():
-            unasked[order_id].cancel_requested = at_us is not None
+            if at_us is not None:  # one that was asked for here meanwhile is not in this answer
+                unasked[order_id].cancel_requested = True

@@ -134,7 +134,7 @@ class ExecutionEngine:
 
     async def _release(self, held: Held) -> None:
         try:
-            if await held.reload():
+            if await held.reload() and await held.record():  # pushes that were not recorded yet
                 await self._store.release(held.claimed)
         except IntakeError as error:
             _log.warning("an order was not given back", order_id=held.order_id, why=error.what)

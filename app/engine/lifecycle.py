@@ -86,7 +86,8 @@ class Lifecycle:
     async def _sign(self, view: OrderView, number: int) -> tuple[LanePlan, Signed]:
         """Quote, build, simulate and sign; nothing that can execute leaves the process here."""
         order = view.order
-        plan = self._executor.plan(order)
+        was_private = any(attempt.plan.private for attempt in view.attempts)
+        plan = self._executor.plan(order, was_private=was_private)
         if plan is None:
             raise TransientError(ReasonCode.METHODS_UNAVAILABLE, "no method would take a push now")
         quoted = await self._timed("quote", self._trading.quote(order))

@@ -50,10 +50,14 @@ class TransactionExecutor:
 
     # ------------------------------------------------------------ plans
 
-    def plan(self, order: Order) -> LanePlan | None:
-        """Give the ordered lanes for an order, or None while none of them would take a push soon."""
+    def plan(self, order: Order, *, was_private: bool = False) -> LanePlan | None:
+        """Give the ordered lanes for an order, or None while none of them would take a push soon.
+
+        `was_private`: an earlier attempt of the order could go through private methods only.
+        """
         names = order.signal.methods or tuple(self._executors)
-        lanes = self._allowed(names, public_fallback=order.signal.allow_public_fallback)
+        public = order.signal.allow_public_fallback
+        lanes = self._allowed(names, public_fallback=public, was_private=was_private)
         if not any(self._takes_soon(name) for name in lanes):
             probed = [name for name in lanes if self._wants_probe(name)]
             if not probed:
@@ -66,14 +70,18 @@ class TransactionExecutor:
     def _is_private(self, name: str) -> bool:
         return self._executors[name].privacy is Privacy.PRIVATE
 
-    def _allowed(self, names: Sequence[str], *, public_fallback: bool) -> list[str]:
+    def _allowed(
+        self, names: Sequence[str], *, public_fallback: bool, was_private: bool
+    ) -> list[str]:
         """Leave out disabled lanes, and the public ones beside a private one when the order forbids it.
 
-        Bytes that have been sent privately never become public then, whatever the lanes' order is.
+        Bytes that have been sent privately never become public then, whatever the lanes' order is. Of a
+        method that is configured no more nobody knows whether it was private: it counts as such.
         """
         known = [name for name in names if name in self._executors]
         private = [name for name in known if self._is_private(name)]
-        allowed = known if public_fallback or not private else private
+        wants_private = bool(private) or was_private or len(known) < len(names)
+        allowed = private if wants_private and not public_fallback else known
         return [name for name in allowed if name not in self._disabled]
 
     def _worth_a_tip(self, lanes: Sequence[str]) -> Sequence[str]:

@@ -97,9 +97,20 @@ class Guarded:
     async def submit(
         self, attempt: StoredAttempt, deadline: float, may: Callable[[], bool]
     ) -> Reply:
-        """See the port; a defect tells nothing about the bytes."""
+        """See the port; a defect tells nothing about the bytes, and one that does not end is left behind."""
+
+        async def push() -> object:
+            return await self._inner.submit(attempt, deadline, may)
+
+        pushing = asyncio.create_task(push())
         try:
-            return _reply(await self._inner.submit(attempt, deadline, may))
+            await asyncio.wait({pushing})
+        except asyncio.CancelledError:  # it may not heed its own: nobody waits for that
+            pushing.cancel()
+            pushing.add_done_callback(_retrieved)
+            raise
+        try:
+            return _reply(pushing.result())
         except (Exception, asyncio.CancelledError) as error:
             if _is_ours(error):
                 raise
@@ -213,6 +224,12 @@ def _hindrance(given: object) -> Hindrance | None:
     told = _of(Hindrance, given)
     reason, seconds = _word(told.reason), _number(told.seconds)
     return Hindrance(reason, seconds if reason == _PROBE else max(seconds, SOON_SECONDS))
+
+
+def _retrieved(task: asyncio.Task[object]) -> None:
+    """Take note of how an abandoned push ended: it is no news any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _reply(given: object) -> Reply:

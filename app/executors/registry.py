@@ -14,8 +14,6 @@ from app.executors.payees import demand_payees
 from app.solana.json_rpc import JsonRpcClient
 
 ENTRY_POINT_GROUP: Final = "synergy7.executors"
-CAUSE_LENGTH_MAX: Final = 200
-"""What a package says of why it cannot be loaded goes into one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +111,7 @@ def _load(point: EntryPoint) -> Factory:
     try:
         factory: Factory = point.load()
     except Exception as error:
-        cause = " ".join(f"{type(error).__name__}: {error}".split())[:CAUSE_LENGTH_MAX]
-        what = f"the plug-in method {point.name!r} cannot be loaded ({cause})"
-        raise StartupError("METHOD_BROKEN", what, "mend or uninstall its package") from error
+        raise broken(point.name, error) from error
     return factory
 
 

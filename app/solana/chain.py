@@ -31,6 +31,9 @@ FEE_ACCOUNTS_MAX: Final = 128
 """Accounts in one getRecentPrioritizationFees (a node refuses more)."""
 STALE_SECONDS: Final = 10.0
 """A blockhash or height older than this is no basis for signing or for judging expiry."""
+STALLED_SECONDS: Final = 3.0
+STALLED_BLOCKS: Final = 8
+"""A finalized height that did not grow for so long, and so many blocks' time, is looked for elsewhere."""
 _LEVEL: Final = {"commitment": "confirmed"}
 
 
@@ -60,6 +63,7 @@ class RpcChain:
         self._tip_at = float("-inf")
         self._heights: Heights | None = None
         self._heights_at = float("-inf")
+        self._grown_at = float("-inf")
         self.tip: Blockhash | None = None
         self.verified = False
         """Set once the chain is known to be the one that the orders belong to."""
@@ -97,14 +101,30 @@ class RpcChain:
     async def _look_at_heights(self) -> None:
         try:
             heights = await self._endpoints.read(
-                "getEpochInfo", [{"commitment": "finalized"}], decode.heights
+                "getEpochInfo",
+                [{"commitment": "finalized"}],
+                decode.heights,
+                worth=self._worth_of_heights,
             )
         except TransientError:
             return
-        known = self._heights
+        known, now = self._heights, _now()
+        if known is None or heights.block_height > known.block_height:
+            self._grown_at = now
         if known is None or heights.block_height >= known.block_height:
             self._heights = heights
-        self._heights_at = _now()
+        self._heights_at = now
+
+    def _worth_of_heights(self, heights: Heights) -> Worth:
+        """Judge a height: while the highest known one does not grow, somebody else may know better.
+
+        Without this a node whose chain stands still, and that answers, would be believed for ever.
+        """
+        known = self._heights
+        stalled = max(STALLED_SECONDS, STALLED_BLOCKS * self._ring.block_seconds())
+        stands = _now() - self._grown_at >= stalled
+        behind = known is not None and heights.block_height <= known.block_height and stands
+        return Worth.BEHIND if behind else Worth.SOUND
 
     def ready(self) -> bool:
         """Tell whether the chain was read recently enough to sign anything."""

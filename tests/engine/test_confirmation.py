@@ -489,6 +489,20 @@ async def test_pushes_that_could_not_be_recorded_are_recorded_with_the_next() ->
         assert methods == [("jito", "rejected"), ("rpc", "accepted"), ("rpc", "accepted")]
 
 
+async def test_an_orderly_end_records_what_could_not_be_recorded_before() -> None:
+    """The next process goes on with the plan where this one left it."""
+    rig = Rig(Knobs(rebroadcast=30))
+    nothing_lands(rig)
+    await rig.engine.start()
+    rig.store.script.add("record", Fault(refuses=busy()), Fault(refuses=busy()))
+    order_id = await rig.post()
+    await rig.until(lambda: rig.rpc.pushed)
+    await pass_time(1)
+    assert only(rig, order_id).submissions == ()
+    await rig.engine.stop()
+    assert [s.method for s in only(rig, order_id).submissions] == ["rpc"]
+
+
 async def test_a_landing_against_a_methods_word_is_counted_and_told() -> None:
     """What a block engine says of a bundle's fate is never a proof."""
     async with running(Rig(methods=("jito",))) as rig:
@@ -559,6 +573,20 @@ async def test_after_a_cancellation_nothing_is_pushed_and_the_order_ends_cancele
         assert order.status is OrderStatus.CANCELED
         assert len(rig.rpc.pushed) == pushed
         assert only(rig, order_id).status is AttemptStatus.EXPIRED
+
+
+async def test_a_cancellation_is_not_unsaid_by_an_older_answer() -> None:
+    """The database was asked before the client canceled, and answers after: nothing is pushed any more."""
+    async with running(Rig(Knobs(rebroadcast=0.5))) as rig:
+        nothing_lands(rig)
+        order_id = await submitted(rig)
+        gate = rig.store.script.gate("refresh", after=True)
+        await gate.reached.wait()
+        await rig.manager.cancel("default", order_id)
+        pushed = len(rig.rpc.pushed)
+        gate.opened.set()
+        await pass_time(3)
+        assert len(rig.rpc.pushed) == pushed
 
 
 async def test_a_cancellation_during_a_push_keeps_the_next_lane_empty() -> None:

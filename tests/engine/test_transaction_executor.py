@@ -235,6 +235,18 @@ async def test_private_bytes_stay_private_when_a_lane_has_become_public() -> Non
     assert jito.raw == []
 
 
+def test_an_order_that_wanted_a_private_lane_waits_when_that_is_gone() -> None:
+    """Of a method that is configured no more, or of an earlier attempt, the wish to be private lasts."""
+    over = executor(Method("rpc"))
+    named = makers.signal(allow_public_fallback=False, methods=("bundle", "rpc"))
+    assert over.plan(makers.order(signal=named)) is None
+    anyhow = makers.order(signal=makers.signal(allow_public_fallback=False))
+    assert over.plan(anyhow, was_private=True) is None
+    assert lanes(over.plan(anyhow)) == ["rpc"]
+    willing = makers.signal(methods=("bundle", "rpc"))
+    assert lanes(over.plan(makers.order(signal=willing), was_private=True)) == ["rpc"]
+
+
 def test_an_order_that_was_never_private_has_no_private_plan() -> None:
     """Its methods are public, as it wished: they go on being used."""
     order = makers.order(signal=makers.signal(allow_public_fallback=False, methods=("rpc",)))

@@ -370,3 +370,26 @@ async def test_background_work_is_ended_with_the_service() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_push_that_heeds_no_cancellation_is_left_behind() -> None:
+    """Whoever gives it up waits for nothing; it may end as it likes."""
+    started, over = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(*_args: object) -> Reply:
+        started.set()
+        for _ in range(2):
+            try:
+                await over.wait()
+            except asyncio.CancelledError:
+                continue
+        raise RuntimeError(HUSH)
+
+    method = Guarded(Plugin(submit=stubborn), "m")
+    pushing = asyncio.create_task(method.submit(ATTEMPT, 0, lambda: True))
+    await started.wait()
+    pushing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pushing
+    over.set()
+    await asyncio.sleep(0)

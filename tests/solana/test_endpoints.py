@@ -19,7 +19,7 @@ from app.domain.outcome import (
 )
 from app.engine.ports import LandedTransaction, Snapshot
 from app.solana import decode
-from app.solana.chain import STALE_SECONDS, RpcChain
+from app.solana.chain import STALE_SECONDS, STALLED_SECONDS, RpcChain
 from app.solana.endpoint_health import COOL_DOWN_SECONDS_MAX
 from tests.domain.makers import LAST_HEIGHT, attempt
 from tests.solana.chains import DEAD, DOWN, GENESIS, ShiftedLoop, chain_of, put_forward
@@ -79,9 +79,11 @@ async def two(
     opened = chain_of(DEAD, DEAD, hedge_seconds=hedge_seconds, on_hedge=on_hedge)
     async with opened as (chain, (a, b)):
         a.answers["getEpochInfo"] = CLOSE
+        final = DEAD["getEpochInfo"]
+        b.answers["getEpochInfo"] = {**final, "blockHeight": final["blockHeight"] - 1}
         await chain.look()  # both are asked, and name their chain
         put_forward(COOL_DOWN_SECONDS_MAX)
-        a.answers["getEpochInfo"] = DEAD["getEpochInfo"]
+        a.answers["getEpochInfo"] = b.answers["getEpochInfo"] = final
         await chain.look()
         for each, answers in ((a, first), (b, second)):
             assert each.server is not None
@@ -283,6 +285,32 @@ async def test_an_expiry_is_judged_on_the_highest_finalized_height(
         put_forward(STALE_SECONDS)
         await chain.look()
         assert await chain.heights() == wanted
+
+
+async def test_an_endpoint_whose_chain_stands_still_is_not_believed_for_ever() -> None:
+    """It answers at once and well, only always the same: after a while another one is asked."""
+    method = "getEpochInfo"
+    stuck, well = heights_at(7_000, 900_000), heights_at(7_500, 900_400)
+    async with two({method: stuck}, {method: well}) as (chain, _a, b):
+        await chain.look()
+        assert await chain.heights() == Heights(7_000, 900_000)
+        assert b.asked(method) == []
+        put_forward(2 * STALLED_SECONDS)
+        await chain.look()
+        assert await chain.heights() == Heights(7_500, 900_400)
+        assert chain.endpoints()[0]["ailing"]
+
+
+async def test_a_chain_that_stands_still_everywhere_is_read_on() -> None:
+    """Nobody knows better: what was known stays known, and fresh."""
+    method = "getEpochInfo"
+    stuck = heights_at(7_000, 900_000)
+    async with two({method: stuck}, {method: stuck}) as (chain, _, _b):
+        await chain.look()
+        for _ in range(2):
+            put_forward(2 * STALLED_SECONDS)
+            await chain.look()
+        assert await chain.heights() == Heights(7_000, 900_000)
 
 
 def tip_at(slot: int, last_height: int, blockhash: str) -> dict[str, Any]:
