@@ -123,7 +123,7 @@ class PushesFirst(Lifecycle):
 class GoesPublic(TransactionExecutor):
     """Has the public lanes behind the private ones, whatever the order says."""
 
-    def plan(self, order: Order) -> LanePlan | None:
+    def plan(self, order: Order, *, was_private: bool = False) -> LanePlan | None:
         return super().plan(
             replace(order, signal=replace(order.signal, allow_public_fallback=True))
         )
