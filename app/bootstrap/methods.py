@@ -37,6 +37,8 @@ from app.solana.json_rpc import JsonRpcClient
 TIP_FLOOR_PATH: Final = "/api/v1/bundles/tip_floor"
 TIP_FLOOR_URL: Final = f"https://bundles.jito.wtf{TIP_FLOOR_PATH}"
 TODO: Final = "see docs/configuration.md"
+PACE_SHARE: Final = 0.9
+"""What is used of a pace: providers count requests when they come, which is not when they left."""
 QUICKNODE: Final = "quicknode"
 
 
@@ -131,6 +133,7 @@ class MethodsBuilder:
 
     def _limiter(self, method: str, key: str, per_second: float) -> Limiter:
         """Give the pace of a key; who comes later shares it, at the slower pace of both."""
+        per_second *= PACE_SHARE
         sharers = self._sharers.setdefault(key, [])
         if method not in sharers:
             sharers.append(method)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.bootstrap.methods import MethodsBuilder, Surroundings
+from app.bootstrap.methods import PACE_SHARE, MethodsBuilder, Surroundings
 from app.bootstrap.opening import Network
 from app.bootstrap.paying import priced_policy
 from app.bootstrap.sandbox_process import SandboxEndpoints
@@ -160,8 +160,8 @@ async def test_who_shares_a_credential_goes_at_the_slower_pace() -> None:
     }
     async with built("fast", "slow", "own", senders=senders) as made:
         await push(made.methods["fast"])
-        assert limited(made.methods["fast"]) == pytest.approx(100, abs=1)
-        assert limited(made.methods["slow"]) == pytest.approx(100, abs=1)
+        assert limited(made.methods["fast"]) == pytest.approx(100 / PACE_SHARE, abs=1)
+        assert limited(made.methods["slow"]) == pytest.approx(100 / PACE_SHARE, abs=1)
         assert limited(made.methods["own"]) == 0
 
 
