@@ -176,17 +176,18 @@ class MethodsBuilder:
         Each has its place once: it would be asked twice for one limit.
         """
         section, urls = self._settings.block_engine, self._region_urls()
-        if self._regions is None:
-            headers = auth_headers(_secret(section.uuid))
-            self._regions = tuple(self._connect(url, headers) for url in urls)
-        if len({_region_key(url) for url in urls}) < len(urls):
+        keys = [_region_key(url) for url in urls]
+        if len(set(keys)) < len(keys):
             key = "regions" if section.regions else "urls"
             what = f"methods.block_engine.{key}: one stands twice"
             raise StartupError("CONFIG_INVALID", what, TODO)
+        if self._regions is None:
+            headers = auth_headers(_secret(section.uuid))
+            self._regions = tuple(self._connect(url, headers) for url in urls)
         pace = section.requests_per_second or math.inf
         return [
-            Target(client, context.limiter(_region_key(url), pace))
-            for url, client in zip(urls, self._regions, strict=True)
+            Target(client, context.limiter(key, pace))
+            for key, client in zip(keys, self._regions, strict=True)
         ]
 
     def _region_urls(self) -> Sequence[str]:

@@ -6,11 +6,11 @@ the vendor may hand an ordinary sendTransaction to Jito, which refuses it withou
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 from app.domain.attempt import StoredAttempt
 from app.domain.errors import StartupError
-from app.domain.outcome import Reply
 from app.engine.ports import Privacy, TipNeeds
 from app.executors.base58 import base58
 from app.executors.bundle import followed, send_bundle
@@ -18,9 +18,7 @@ from app.executors.bundle_statuses import BundleStatuses
 from app.executors.gate import Gate
 from app.executors.method import Method, Target
 from app.executors.provider_rules import LIL_JIT, QUICKNODE
-from app.executors.replies import classify
-from app.executors.rpc import encoded, send_options
-from app.solana.json_rpc import JsonRpcClient
+from app.executors.rpc import encoded, send
 
 NAME: Final = "quicknode"
 
@@ -74,14 +72,7 @@ def quicknode(
             raise StartupError("QUICKNODE_OPTIONS", what, todo)
         return _bundles(target, gate, bundles, tips)
     needs = (tips or TipNeeds) if fastlane is None else fastlane.needs
-    return Method(NAME, send, [target], gate, needs=needs)
-
-
-async def send(client: JsonRpcClient, attempt: StoredAttempt, seconds: float) -> Reply:
-    """Push once, without preflight: the transaction was simulated before it was signed."""
-    params = [encoded(attempt), send_options(attempt)]
-    answer = await client.call("sendTransaction", params, timeout_seconds=seconds)
-    return classify(answer, attempt.signature, QUICKNODE)
+    return Method(NAME, partial(send, provider=QUICKNODE), [target], gate, needs=needs)
 
 
 def _bundles(target: Target, gate: Gate, bundles: LilJit, tips: Callable[[], TipNeeds]) -> Method:

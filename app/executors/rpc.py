@@ -9,7 +9,7 @@ from app.executors.gate import Gate
 from app.executors.limiter import Limiter
 from app.executors.method import Method, Target
 from app.executors.provider_rules import AGAVE
-from app.executors.replies import classify
+from app.executors.replies import Provider, classify
 from app.solana.json_rpc import JsonRpcClient
 
 
@@ -26,11 +26,16 @@ def rpc(
     return Method("rpc", send, [Target(client, limiter(client)) for client in clients], gate)
 
 
-async def send(client: JsonRpcClient, attempt: StoredAttempt, seconds: float) -> Reply:
-    """Push once, without preflight: the transaction was simulated before it was signed."""
+async def send(
+    client: JsonRpcClient, attempt: StoredAttempt, seconds: float, provider: Provider = AGAVE
+) -> Reply:
+    """Push once, without preflight: the transaction was simulated before it was signed.
+
+    `provider` says how the answer is read.
+    """
     params = [encoded(attempt), send_options(attempt)]
     answer = await client.call("sendTransaction", params, timeout_seconds=seconds)
-    return classify(answer, attempt.signature, AGAVE)
+    return classify(answer, attempt.signature, provider)
 
 
 def encoded(attempt: StoredAttempt) -> str:
