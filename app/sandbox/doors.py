@@ -122,10 +122,13 @@ class Door:
 class Doors:
     """All endpoints' ports, by the endpoint's name."""
 
-    def __init__(self, doors: Mapping[str, Door], controlled: str) -> None:
-        """`controlled` is the endpoint on which ports are asked to be shut."""
+    def __init__(
+        self, doors: Mapping[str, Door], controlled: str, last_word: float = LAST_WORD_SECONDS
+    ) -> None:
+        """`controlled` is the endpoint on which ports are asked to be shut, `last_word` seconds later."""
         self._doors = doors
         self._controlled = controlled
+        self._last_word = last_word
         self._timers: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -167,7 +170,7 @@ class Doors:
     async def _reopen(self, endpoint: str, seconds: float | None) -> None:
         door = self._doors[endpoint]
         if endpoint == self._controlled:
-            await asyncio.sleep(LAST_WORD_SECONDS)
+            await asyncio.sleep(self._last_word)
             await door.shut()
         if seconds is not None:
             await asyncio.sleep(seconds)
