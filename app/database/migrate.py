@@ -27,7 +27,7 @@ from app.domain.errors import StartupError
 
 Section = Literal["orders", "metrics"]
 METADATA: Final = {"orders": OrdersBase.metadata, "metrics": MetricsBase.metadata}
-MIGRATION_LOCK: Final = 7_305_003
+MIGRATION_LOCK: Final = 7_305_004
 """Key of the advisory lock under which PostgreSQL is migrated."""
 CHECKED_BYTES_MAX: Final = 256 * 2**20
 """Larger SQLite files are not read through at the start; their pages are checked as they are read."""

@@ -71,6 +71,7 @@ def order_values(new: NewOrder) -> Values:
         "version": 0,
         "attempt_count": 0,
         "event_seq": 1,
+        "in_sequence": new.in_sequence,
     }
 
 
@@ -99,6 +100,8 @@ def order_of(row: Row[Any]) -> Order:
         finalized_at_us=row.finalized_at_us,
         fill=_fill_of(row),
         version=row.version,
+        in_sequence=bool(row.in_sequence),
+        client_hash=row.client_hash,
     )
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -44,6 +45,8 @@ ACTIVE = one_of("status", [OrderStatus.EXECUTING, OrderStatus.SUBMITTED])
 UNSETTLED = "status = 'filled' AND finalized_at_us IS NULL"
 QUEUED = "status = 'queued'"
 IN_DOUBT = "in_doubt_since_us IS NOT NULL"
+OPEN = one_of("status", [OrderStatus.QUEUED, OrderStatus.EXECUTING, OrderStatus.SUBMITTED])
+IN_SEQUENCE = f"in_sequence AND {OPEN}"
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -113,6 +116,10 @@ class OrderModel(OrdersBase):
     version: Mapped[int] = mapped_column(BigInteger)
     attempt_count: Mapped[int] = mapped_column(Integer)
     event_seq: Mapped[int] = mapped_column(Integer)
+    # it does not overtake an earlier opposite order of its wallet and market
+    in_sequence: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    # set only for an order found on the chain: all that is known of its client's key
+    client_hash: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         PrimaryKeyConstraint("order_id", name="pk_orders"),
@@ -143,6 +150,15 @@ class OrderModel(OrdersBase):
         Index("ix_orders_listing", "account", "accepted_at_us", "order_id"),
         Index("ix_orders_status", "account", "status", "accepted_at_us", "order_id"),
         Index("ix_orders_ended", "ended_at_us", **_where("ended_at_us IS NOT NULL")),
+        Index(
+            "ix_orders_sequence",
+            "wallet",
+            "market",
+            "accepted_at_us",
+            "order_id",
+            **_where(IN_SEQUENCE),
+        ),
+        Index("ix_orders_client_hash", "client_hash", **_where("client_hash IS NOT NULL")),
     )
 
 

@@ -75,6 +75,8 @@ class NewOrder:
     idempotency_key: str | None
     accepted_at_us: int
     deadline_us: int
+    in_sequence: bool = False
+    """It waits while an earlier opposite order of its wallet and market is open, if that is one too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,10 @@ class Order:
     fill: Fill | None = None
     version: int = 0
     """The fencing token: raised by every claim, takeover and cancellation."""
+    in_sequence: bool = False
+    """As of `NewOrder`."""
+    client_hash: str | None = None
+    """Of an order found on the chain: the hash of its client's key, as its memo has it."""
 
     @property
     def client_key(self) -> str:
