@@ -75,6 +75,8 @@ RULES: Final[Mapping[ReasonCode, Rule]] = MappingProxyType(
         _C.DATABASE_BUSY: _later("The database is busy", 1),
         _C.STORAGE_UNAVAILABLE: _later("The database is not available", 5),
         _C.SHUTTING_DOWN: _later("The service is starting or stopping", 5),
+        _C.TRADING_HALTED: _later("Trading is halted", 10),
+        _C.RECONCILING: _later("The database is being reconciled with the chain", 10),
         _C.NOT_READY: _later("The service is not ready", 5),
         _C.TOO_MANY_STREAMS: _later("Too many streams are open", 10),
         _C.INTERNAL: Rule(HTTPStatus.INTERNAL_SERVER_ERROR, "Something failed inside"),
@@ -96,6 +98,7 @@ RULES: Final[Mapping[ReasonCode, Rule]] = MappingProxyType(
         _C.ATTEMPT_EXPIRED: _invalid("The attempt expired"),
         _C.CANCEL_REQUESTED: _invalid("The order was canceled"),
         _C.FILL_REVERTED: _invalid("The fill was undone by a fork"),
+        _C.ALREADY_EXECUTED: _invalid("The chain shows that the order's key was executed before"),
         # passing troubles
         _C.CHAIN_UNAVAILABLE: _later("The chain cannot be reached", 5),
         _C.METHODS_UNAVAILABLE: _later("No submission method is available", 5),

@@ -37,6 +37,14 @@ class EventKind(StrEnum):
     METHOD_BREAKER = "method.breaker"
     METHOD_LIMITED = "method.limited"
     CHECKPOINT = "audit.checkpoint"
+    TRADING_HALTED = "trading.halted"
+    TRADING_RESUMED = "trading.resumed"
+    DATABASE_MARKED = "database.marked"
+    DATABASE_RECONCILED = "database.reconciled"
+    ORDER_RECOVERED = "order.recovered"
+    ATTEMPT_RECOVERED = "attempt.recovered"
+    CONTRADICTED = "order.contradicted"
+    FAILED_UNKNOWN = "recovery.failed_transaction"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
