@@ -230,7 +230,7 @@ def attempt_of(row: Row[Any], submissions: Sequence[Submission]) -> StoredAttemp
         signed_at_us=row.signed_at_us,
         landed_slot=row.landed_slot,
         error=_optional(row.error),
-        proof=_proof_of(row.evidence),
+        proof=proof_of(row.evidence),
         submissions=tuple(submissions),
     )
 
@@ -266,7 +266,8 @@ def _quote_of(document: Mapping[str, Any]) -> Quote:
     )
 
 
-def _proof_of(text: str | None) -> Proof | None:
+def proof_of(text: str | None) -> Proof | None:
+    """Read a proof; older ones lack what was asked only later."""
     return None if text is None else Proof(tuple(Evidence(**each) for each in load(text)))
 
 

@@ -355,6 +355,7 @@ def proof_document(proof: Proof | None) -> list[dict[str, object]] | None:
             "height": e.height,
             "context_slot": e.context_slot,
             "ledger_slot_min": e.ledger_slot_min,
+            "invalid_slot": e.invalid_slot,
         }
         for e in proof.evidence
     ]

@@ -74,8 +74,9 @@ class Heights:
 class Evidence:
     """One endpoint's proof that a signature can never land any more; kept with the attempt.
 
-    Expiry was read first (`height` at finalized `slot`), the status second (absent with history
-    search, at `context_slot`), from an endpoint whose history reaches back to `ledger_slot_min`.
+    Expiry was read first (`height` at finalized `slot`), then that the blockhash itself is not valid
+    in the finalized bank of `invalid_slot`, then the status (absent with history search, at
+    `context_slot`), from an endpoint whose history reaches back to `ledger_slot_min`.
     """
 
     endpoint: str
@@ -83,11 +84,18 @@ class Evidence:
     height: int
     context_slot: int
     ledger_slot_min: int
+    invalid_slot: int | None = None
+    """None in what was stored before the blockhash was asked about: that proves nothing any more."""
 
     def proves_dead(self, last_valid_block_height: int, blockhash_slot: int) -> bool:
-        """Tell whether bytes with this last height, on a blockhash read at this slot, are dead."""
+        """Tell whether bytes with this last height, on a blockhash read at this slot, are dead.
+
+        The last height is one endpoint's word of when they were signed; the blockhash is its own.
+        """
         return (
             self.height > last_valid_block_height
+            and self.invalid_slot is not None
+            and self.invalid_slot >= self.slot
             and self.context_slot >= self.slot
             and self.ledger_slot_min <= blockhash_slot
         )
@@ -119,11 +127,32 @@ class FailureEvidence:
     context_slot: int
 
 
+class Dispute(StrEnum):
+    """What endpoints contradict each other about, or one of them itself."""
+
+    PRESENCE = "presence"
+    """One has the transaction, and another has it not although it would have to."""
+    OUTCOME = "outcome"
+    """They tell different slots, or one a success and one a failure."""
+    EXPIRY = "expiry"
+    """A blockhash is said to be valid in a block above the last height that came with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Endpoints that cannot all be right: `said` gives each one's words."""
+
+    kind: Dispute
+    said: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class NotProved:
     """No proof, with the reason in words; the attempt stays live."""
 
     reason: str
+    disagreement: Disagreement | None = None
+    """Why there is none and an operator must look: somebody lies, or is broken."""
 
 
 class Verdict(StrEnum):

@@ -65,6 +65,15 @@ def heights(result: object) -> Heights:
     return Heights(integer(document.get("absoluteSlot")), integer(document.get("blockHeight")))
 
 
+def validity(result: object) -> tuple[bool, int]:
+    """Read isBlockhashValid: the answer, and the slot of the bank that gave it."""
+    document = mapping(result)
+    value = document.get("value")
+    if not isinstance(value, bool):
+        raise ValueError("neither true nor false")  # noqa: TRY004
+    return value, context_slot(document)
+
+
 def statuses(result: object, count: int) -> list[Seen | Absent]:
     """Read getSignatureStatuses, one status for each signature asked."""
     document = mapping(result)

@@ -11,8 +11,11 @@ from app.domain.attempt import StoredAttempt
 from app.domain.outcome import (
     Absent,
     Commitment,
+    Disagreement,
+    Dispute,
     Evidence,
     FailureEvidence,
+    Heights,
     NotProved,
     Proof,
     Seen,
@@ -24,6 +27,9 @@ from app.solana.json_rpc import JsonRpcClient, Result
 
 FINAL_SLOTS: Final = 32
 """No landing is finalized sooner, so whoever has come this far beyond a finalized one has it too."""
+
+_ABSENT: Final = "it does not have the transaction"
+_STILL_VALID: Final = "an endpoint holds the blockhash for valid past its last height"
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -72,7 +78,20 @@ class _Absence:
     @property
     def reason(self) -> str:
         """Say why it is no witness of a failure."""
-        return f"{self.endpoint}: it does not have the transaction"
+        return f"{self.endpoint}: {_ABSENT}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Valid:
+    """An endpoint to which the blockhash is valid above the last height that came with it."""
+
+    endpoint: str
+    height: int
+
+    @property
+    def said(self) -> str:
+        """Give what it says in words."""
+        return f"the blockhash is valid at height {self.height}"
 
 
 class Witnesses:
@@ -92,16 +111,20 @@ class Witnesses:
         return len(set(endpoints)) >= self._needed
 
     async def prove_dead(self, attempt: StoredAttempt) -> Proof | NotProved:
-        """Prove that it never lands: expiry first, status second, then how far back history reaches."""
+        """Prove that it never lands: expired, its blockhash gone, then absent from a long enough history."""
         answers = await asyncio.gather(
             *(_evidence(client, attempt, self._genesis) for client in self._clients)
         )
         evidence = tuple(each for each in answers if isinstance(each, Evidence))
         landings = [each for each in answers if isinstance(each, _Landing)]
-        if landings:
-            if evidence or len(_outcomes(landings, firm=True)) > 1:
-                _alarm(attempt, landings, [each.endpoint for each in evidence])
-            return NotProved("an endpoint has the transaction")
+        valid = [each for each in answers if isinstance(each, _Valid)]
+        if landings or valid:
+            why = "an endpoint has the transaction" if landings else _STILL_VALID
+            told = {each.endpoint: _ABSENT for each in evidence}
+            told |= {each.endpoint: each.said for each in valid}
+            told |= {each.endpoint: each.said for each in landings}
+            absent = bool(evidence and landings)
+            return _denied(attempt, why, _dispute(landings, absent=absent, valid=bool(valid)), told)
         if self._suffice(each.endpoint for each in evidence):
             return Proof(evidence)
         return _not_proved([each.reason for each in answers if isinstance(each, NotProved)])
@@ -125,10 +148,10 @@ class Witnesses:
             if isinstance(each, _Absence)
             and any(each.denies(landed.slot, attempt) for _, landed in failures)
         ]
-        if denials or len(_outcomes(landings, firm=True)) > 1:
-            _alarm(attempt, landings, denials)
         if denials or len(_outcomes(landings)) > 1:
-            return NotProved("endpoints disagree on how it ended")
+            said = {**dict.fromkeys(denials, _ABSENT), **{e.endpoint: e.said for e in landings}}
+            dispute = _dispute(landings, absent=bool(denials))
+            return _denied(attempt, "endpoints disagree on how it ended", dispute, said)
         if failures and self._suffice(each.endpoint for each, _ in failures):
             evidence = [
                 FailureEvidence(each.endpoint, landed.slot, each.status.context_slot)
@@ -154,14 +177,28 @@ def _not_proved(reasons: Iterable[str]) -> NotProved:
     return NotProved("; ".join(reasons) or "too few endpoints")
 
 
-def _alarm(attempt: StoredAttempt, landings: Iterable[_Landing], absent_on: Sequence[str]) -> None:
-    said: Mapping[str, str] = {each.endpoint: each.said for each in landings}
+def _dispute(
+    landings: Collection[_Landing], *, absent: bool, valid: bool = False
+) -> Dispute | None:
+    """Say what is disputed, if more than a fork: that it is there, how it ended, or its expiry."""
+    if absent:
+        return Dispute.PRESENCE
+    if len(_outcomes(landings, firm=True)) > 1:
+        return Dispute.OUTCOME
+    return Dispute.EXPIRY if valid else None
+
+
+def _denied(
+    attempt: StoredAttempt, why: str, dispute: Dispute | None, said: Mapping[str, str]
+) -> NotProved:
+    """Prove nothing, and raise the alarm where endpoints contradict each other."""
+    if dispute is None:
+        return NotProved(why)
+    signature = attempt.signature
     _log.critical(
-        "endpoints disagree on a signature",
-        signature=attempt.signature,
-        absent_on=absent_on,
-        said=said,
+        "endpoints disagree on a signature", signature=signature, dispute=dispute, said=said
     )
+    return NotProved(f"{why}; in dispute: {dispute}", Disagreement(dispute, said))
 
 
 # ---------------------------------------------------------------- one endpoint
@@ -169,24 +206,56 @@ def _alarm(attempt: StoredAttempt, landings: Iterable[_Landing], absent_on: Sequ
 
 async def _evidence(
     client: JsonRpcClient, attempt: StoredAttempt, genesis: str | None
-) -> Evidence | _Landing | NotProved:
+) -> Evidence | _Landing | _Valid | NotProved:
     try:
         await _demand_chain(client, genesis)
-        heights = await _ask(client, "getEpochInfo", [{"commitment": "finalized"}], decode.heights)
-        if heights.block_height <= attempt.last_valid_block_height:
-            return NotProved(f"{client.endpoint}: not expired yet")
+        heights = await _expiry(client, attempt)
+        valid, invalid_slot = await _validity(client, attempt, heights.slot)
+        if valid:
+            return _Valid(client.endpoint, heights.block_height)
         status, ledger_min = await _status(client, attempt), await _ledger_slot_min(client)
+        if isinstance(status, Seen):
+            return _Landing(client.endpoint, status, NotProved("not asked for"))
+        _demand_reach(client, attempt, heights, status, ledger_min)
     except ValueError as error:
         return NotProved(str(error))
-    if isinstance(status, Seen):
-        return _Landing(client.endpoint, status, NotProved("not asked for"))
-    if status.context_slot < heights.slot:
-        return NotProved(f"{client.endpoint}: the status is older than the expiry")
-    if ledger_min > attempt.signed.blockhash.slot:
-        return NotProved(f"{client.endpoint}: its history does not reach back to the attempt")
     return Evidence(
-        client.endpoint, heights.slot, heights.block_height, status.context_slot, ledger_min
+        client.endpoint,
+        heights.slot,
+        heights.block_height,
+        status.context_slot,
+        ledger_min,
+        invalid_slot,
     )
+
+
+async def _expiry(client: JsonRpcClient, attempt: StoredAttempt) -> Heights:
+    heights = await _ask(client, "getEpochInfo", [{"commitment": "finalized"}], decode.heights)
+    if heights.block_height <= attempt.last_valid_block_height:
+        raise ValueError(f"{client.endpoint}: not expired yet")
+    return heights
+
+
+async def _validity(
+    client: JsonRpcClient, attempt: StoredAttempt, slot_min: int
+) -> tuple[bool, int]:
+    """Ask whether the blockhash is valid, of a finalized bank that is not older than the expiry."""
+    options = {"commitment": "finalized", "minContextSlot": slot_min}
+    params = [attempt.signed.blockhash.blockhash, options]
+    valid, slot = await _ask(client, "isBlockhashValid", params, decode.validity)
+    if slot < slot_min:  # one that lags calls a blockhash invalid that it has not come to yet
+        raise ValueError(f"{client.endpoint}: the blockhash was judged before the expiry")
+    return valid, slot
+
+
+def _demand_reach(
+    client: JsonRpcClient, attempt: StoredAttempt, heights: Heights, status: Absent, ledger_min: int
+) -> None:
+    """Make sure that an absence was told from after the expiry, and of all of the attempt's life."""
+    if status.context_slot < heights.slot:
+        raise ValueError(f"{client.endpoint}: the status is older than the expiry")
+    if ledger_min > attempt.signed.blockhash.slot:
+        raise ValueError(f"{client.endpoint}: its history does not reach back to the attempt")
 
 
 async def _word(

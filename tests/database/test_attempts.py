@@ -3,18 +3,20 @@
 import asyncio
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from app.database.documents import dump
 from app.database.orders import SqlStore, open_store
+from app.database.rows import proof_of
 from app.domain import changes
 from app.domain.attempt import AttemptStatus, Lane, LanePlan, LaneStrategy, Spend
 from app.domain.changes import AttemptUpdate, Change, OrderUpdate
 from app.domain.errors import IllegalMoveError, ReasonCode
 from app.domain.events import EventKind
 from app.domain.order import OrderStatus
-from app.domain.outcome import ProgramError, ReplyOutcome
+from app.domain.outcome import ProgramError, Proof, ReplyOutcome
 from app.engine.ports import Balances, Claimed, LostLease, Shortage
 from tests.database import steps
 from tests.database.steps import SOON
@@ -307,6 +309,16 @@ async def test_a_dead_attempt_keeps_its_evidence(store: SqlStore) -> None:
     assert (attempt.status, attempt.proof) == (AttemptStatus.EXPIRED, PROOF)
     second = await steps.sign(store, again)
     assert [a.number for a in second.view.attempts] == [1, 2]
+
+
+def test_a_proof_of_before_blockhashes_were_asked_about_can_be_read() -> None:
+    """It is shown as it was stored, and proves nothing any more."""
+    (stored,) = [asdict(evidence) for evidence in PROOF.evidence]
+    del stored["invalid_slot"]
+    proof = proof_of(dump([stored]))
+    assert proof == Proof((replace(PROOF.evidence[0], invalid_slot=None),))
+    assert proof is not None
+    assert not makers.attempt().is_proved_dead(proof)
 
 
 async def test_a_failed_attempt_ends_its_order_with_the_decoded_error(store: SqlStore) -> None:

@@ -109,6 +109,7 @@ def evidence(**given: object) -> Evidence:
         "height": LAST_HEIGHT + 1,
         "context_slot": 6_000,
         "ledger_slot_min": BLOCKHASH_SLOT,
+        "invalid_slot": 6_000,
     }
     return Evidence(**{**fields, **given})  # type: ignore[arg-type]
 

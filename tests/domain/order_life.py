@@ -304,6 +304,7 @@ class OrderLife(RuleBasedStateMachine):
         for weak in (
             {**good, "height": live.last_valid_block_height + height},
             {**good, "context_slot": 6_000 + slots},
+            {**good, "invalid_slot": 6_000 + slots},
             {**good, "ledger_slot_min": slot + history},
         ):
             with pytest.raises(IllegalMoveError):

@@ -324,6 +324,7 @@ def test_a_proof_is_told_with_all_its_figures() -> None:
             "height": 1_001,
             "context_slot": 6_000,
             "ledger_slot_min": 5_000,
+            "invalid_slot": 6_000,
         }
     ]
 

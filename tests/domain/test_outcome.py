@@ -91,16 +91,19 @@ def proves(proof: Proof) -> bool:
     [
         ({}, True),
         ({"height": LAST_HEIGHT}, False),
+        ({"invalid_slot": 5_999}, False),
+        ({"invalid_slot": None}, False),
+        ({"invalid_slot": 6_001}, True),
         ({"context_slot": 5_999}, False),
         ({"context_slot": 9_999}, True),
         ({"ledger_slot_min": BLOCKHASH_SLOT + 1}, False),
         ({"ledger_slot_min": 0}, True),
     ],
 )
-def test_evidence_proves_by_height_then_status_then_history(
+def test_evidence_proves_by_height_blockhash_status_and_history(
     given: dict[str, object], proved: bool
 ) -> None:
-    """Expired, then absent from a bank not older, on a node whose history reaches back."""
+    """Expired, its blockhash gone, absent from a bank not older, on a node whose history reaches back."""
     assert proves(Proof((evidence(**given),))) is proved
 
 

@@ -229,7 +229,8 @@ class FakeChain:
             return NotProved("not expired yet")
         if self._landing(attempt.signature) is not None:
             return NotProved("an endpoint has the transaction")
-        evidence = Evidence("fake", heights.slot, heights.block_height, self._slot(), 0)
+        slot, height = heights.slot, heights.block_height
+        evidence = Evidence("fake", slot, height, self._slot(), 0, invalid_slot=slot)
         return Proof((evidence,))
 
     async def prove_failed(self, attempt: StoredAttempt) -> ProvedFailure | NotProved:

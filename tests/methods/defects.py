@@ -41,7 +41,7 @@ class Hasty(Confirmation):
     async def _bury(self, watched: _Watched) -> None:
         attempt, at_us = watched.attempt, self._clock.now_us()
         slot, height = attempt.signed.blockhash.slot, attempt.last_valid_block_height + 1
-        proof = Proof((Evidence("made up", slot, height, slot, 0),))
+        proof = Proof((Evidence("made up", slot, height, slot, 0, slot),))
 
         def make(view: OrderView) -> list[Change]:
             dead = changes.attempt_expired(attempt, proof, at_us=at_us)

@@ -190,6 +190,37 @@ async def test_a_lagging_node_answers_from_earlier(client: Client) -> None:
     assert await client.status(payment.parsed) is not None
 
 
+async def test_a_lagging_node_judges_a_blockhash_as_of_then(client: Client) -> None:
+    """One it has not come to is not valid, one that has just expired still is; its slot tells why."""
+    blockhash = await client.blockhash()
+    await client.step(151)
+    assert await client.value("isBlockhashValid", blockhash, CONFIRMED) is False
+    await script(client, kind="lag", slots=1, count=1)
+    assert await client.value("isBlockhashValid", blockhash, CONFIRMED) is True
+    newest = await client.blockhash()
+    slot = await client.result("getSlot", CONFIRMED)
+    await script(client, kind="lag", slots=1, count=2)
+    answer = await client.result("isBlockhashValid", newest, CONFIRMED)
+    assert answer["value"] is False
+    assert answer["context"]["slot"] < slot
+    fenced = {**CONFIRMED, "minContextSlot": slot}
+    assert (await client.error("isBlockhashValid", newest, fenced))["code"] == -32016
+    assert await client.value("isBlockhashValid", newest, fenced) is True
+
+
+async def test_a_blockhash_is_not_valid_in_the_first_final_block_above_its_last_height(
+    client: Client,
+) -> None:
+    """At finalized the answer turns with the height: what an expiry proof compares the two for."""
+    last = (await client.result("getLatestBlockhash", CONFIRMED))["value"]
+    final = {"commitment": "finalized"}
+    for height in range(last["lastValidBlockHeight"] - 1, last["lastValidBlockHeight"] + 3):
+        while await client.result("getBlockHeight", final) < height:
+            await client.step()
+        valid = await client.value("isBlockhashValid", last["blockhash"], final)
+        assert valid is (height <= last["lastValidBlockHeight"])
+
+
 async def test_a_landed_signature_may_be_null(client: Client) -> None:
     """As from a node that has lost it: status and transaction are null."""
     payment = Desk(client.node).payment()

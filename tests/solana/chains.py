@@ -16,9 +16,11 @@ TIP = {
     "context": {"slot": 6_040},
     "value": {"blockhash": "tip", "lastValidBlockHeight": LAST_HEIGHT + 200},
 }
+INVALID = {"context": {"slot": 6_000}, "value": False}
 DEAD: dict[str, Any] = {
     "getGenesisHash": GENESIS,
     "getEpochInfo": EXPIRY,
+    "isBlockhashValid": INVALID,
     "getSignatureStatuses": ABSENT,
     "minimumLedgerSlot": BLOCKHASH_SLOT,
     "getLatestBlockhash": TIP,

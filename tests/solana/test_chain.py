@@ -10,6 +10,7 @@ from app.domain.errors import ReasonCode, TransientError
 from app.domain.outcome import (
     Absent,
     Commitment,
+    Dispute,
     Evidence,
     Heights,
     NotProved,
@@ -53,23 +54,31 @@ async def proof_of(*answers: dict[str, Any], proof_endpoints: int = 1) -> Proof 
 
 
 async def test_an_expired_absent_attempt_is_proved_dead() -> None:
-    """With the evidence, and asked in the one order that proves: expiry first, status second."""
+    """With the evidence, and asked in the one order that proves: expiry, blockhash, status, history."""
     async with chain_of(DEAD) as (chain, (own,)):
         proof = await chain.prove_dead(attempt())
         assert own.client is not None
         endpoint = own.client.endpoint
-        wanted = Evidence(endpoint, 6_000, LAST_HEIGHT + 1, 6_000, BLOCKHASH_SLOT)
+        wanted = Evidence(endpoint, 6_000, LAST_HEIGHT + 1, 6_000, BLOCKHASH_SLOT, 6_000)
         assert proof == Proof((wanted,))
         assert attempt().is_proved_dead(Proof((wanted,)))
         assert own.order() == [
             "getGenesisHash",
             "getEpochInfo",
+            "isBlockhashValid",
             "getSignatureStatuses",
             "minimumLedgerSlot",
         ]
         assert own.asked("getEpochInfo") == [[{"commitment": "finalized"}]]
+        fenced = {"commitment": "finalized", "minContextSlot": 6_000}
+        assert own.asked("isBlockhashValid") == [["blockhash", fenced]]
         history = {"searchTransactionHistory": True}
         assert own.asked("getSignatureStatuses") == [[[attempt().signature], history]]
+
+
+def valid(value: bool, slot: int = 6_000) -> dict[str, Any]:
+    """Answer whether the blockhash is valid."""
+    return {"context": {"slot": slot}, "value": value}
 
 
 SEEN = {"context": {"slot": 6_000}, "value": [STATUS]}
@@ -78,6 +87,24 @@ FAILING: list[tuple[str, dict[str, Any], str]] = [
         "not past its last height",
         {"getEpochInfo": {"absoluteSlot": 6_000, "blockHeight": LAST_HEIGHT}},
         "not expired",
+    ),
+    ("its blockhash is still valid", {"isBlockhashValid": valid(True)}, "for valid past"),
+    (
+        "its blockhash was judged by an older bank, which need not know it yet",
+        {"isBlockhashValid": valid(False, 5_999)},
+        "judged before the expiry",
+    ),
+    ("a node behind does not judge the blockhash", {"isBlockhashValid": BEHIND}, "lags behind"),
+    ("the blockhash cannot be judged", {"isBlockhashValid": CLOSE}, "no_reply"),
+    (
+        "a node that does not judge blockhashes",
+        {"isBlockhashValid": error(200, -32601, "Method not found")},
+        "error -32601",
+    ),
+    (
+        "the judgement makes no sense",
+        {"isBlockhashValid": {"context": {"slot": 6_000}, "value": None}},
+        "wrong shape",
     ),
     (
         "a status older than the expiry",
@@ -135,7 +162,40 @@ async def test_nothing_less_is_a_proof(answers: dict[str, Any], why: str) -> Non
 async def test_one_endpoint_that_has_it_outweighs_any_number_that_have_not() -> None:
     """They disagree: nothing is proved, whoever is right."""
     proof = await proof_of(DEAD, DEAD, {**DEAD, "getSignatureStatuses": SEEN})
-    assert proof == NotProved("an endpoint has the transaction")
+    assert isinstance(proof, NotProved)
+    assert "an endpoint has the transaction" in proof.reason
+    assert proof.disagreement is not None
+    assert proof.disagreement.kind is Dispute.PRESENCE
+
+
+async def test_a_blockhash_that_is_valid_past_its_last_height_outweighs_any_proof() -> None:
+    """The last height was one endpoint's word when the bytes were signed: it may have been a lie."""
+    proof = await proof_of(DEAD, DEAD, {**DEAD, "isBlockhashValid": valid(True)})
+    assert isinstance(proof, NotProved)
+    assert proof.disagreement is not None
+    assert proof.disagreement.kind is Dispute.EXPIRY
+    assert sorted(proof.disagreement.said.values()) == [
+        "it does not have the transaction",
+        "it does not have the transaction",
+        f"the blockhash is valid at height {LAST_HEIGHT + 1}",
+    ]
+
+
+LAGGARDS: list[dict[str, Any]] = [
+    {"getEpochInfo": {"absoluteSlot": 5_900, "blockHeight": LAST_HEIGHT - 100}},
+    {"isBlockhashValid": valid(False, 5_900)},
+    {"isBlockhashValid": BEHIND},
+    {"getSignatureStatuses": {"context": {"slot": 5_900}, "value": [None]}},
+]
+
+
+@pytest.mark.parametrize("behind", LAGGARDS)
+async def test_a_laggard_proves_nothing_and_denies_nothing(behind: dict[str, Any]) -> None:
+    """It knows neither blockhash nor transaction, and whoever keeps up is enough without it."""
+    assert isinstance(await proof_of({**DEAD, **behind}, DEAD), Proof)
+    proof = await proof_of({**DEAD, **behind}, DEAD, proof_endpoints=2)
+    assert isinstance(proof, NotProved)
+    assert proof.disagreement is None
 
 
 async def test_as_many_endpoints_as_configured_must_agree() -> None:

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.anyio
 
 EXPIRED: Mapping[str, object] = {
     "getEpochInfo": {"absoluteSlot": BLOCKHASH_SLOT + 900, "blockHeight": LAST_HEIGHT + 500},
+    "isBlockhashValid": {"context": {"slot": BLOCKHASH_SLOT + 950}, "value": False},
     "getSignatureStatuses": {"context": {"slot": BLOCKHASH_SLOT + 950}, "value": [None]},
     "minimumLedgerSlot": 1,
     "getLatestBlockhash": {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.domain.outcome import FailureEvidence, NotProved
+from app.domain.outcome import Disagreement, FailureEvidence, NotProved
 from app.engine.ports import ProvedFailure
 from app.solana.chain import RpcChain
 from app.solana.witnesses import FINAL_SLOTS
@@ -160,6 +160,7 @@ async def test_a_failure_is_proved_by_enough_and_denied_by_none(case: Case) -> N
     else:
         assert isinstance(proof, NotProved)
         assert case.why in proof.reason
+        assert (proof.disagreement is not None) == case.alarm
 
 
 async def test_a_proof_of_failure_is_asked_for_at_finalized_with_history() -> None:
@@ -216,12 +217,15 @@ async def test_endpoints_that_contradict_each_other_raise_an_alarm(case: Case) -
         async with chain_of(*map(dict, case.nodes)) as (chain, nodes):
             proof = await chain.prove_dead(attempt())
             endpoints = [each.client.endpoint for each in nodes if each.client is not None]
-    assert proof == NotProved("an endpoint has the transaction")
+    assert isinstance(proof, NotProved)
+    assert "an endpoint has the transaction" in proof.reason
+    assert (proof.disagreement is not None) == case.alarm
     assert len(logs) == case.alarm
     for each in logs:
         assert (each["event"], each["log_level"]) == (ALARM, "critical")
         assert each["signature"] == attempt().signature
-        assert {*each["said"], *each["absent_on"]} == set(endpoints)
+        assert proof.disagreement == Disagreement(each["dispute"], each["said"])
+        assert set(each["said"]) == set(endpoints)
         assert f"finalized: failed in {SLOT}" in each["said"].values()
 
 
