@@ -9,7 +9,7 @@ from app.domain.attempt import AttemptStatus, StoredAttempt, Submission
 from app.domain.errors import IllegalMoveError, ReasonCode
 from app.domain.events import EventKind
 from app.domain.order import Fill, OrderStatus, OrderView
-from app.domain.outcome import FailureEvidence, ProgramError, Proof
+from app.domain.outcome import Disagreement, FailureEvidence, ProgramError, Proof
 
 
 class OrderUpdate(TypedDict, total=False):
@@ -342,6 +342,17 @@ def in_doubt(attempt: StoredAttempt, *, at_us: int, why: str) -> Change:
         data={"number": attempt.number, "signature": attempt.signature, "why": why},
         order=OrderUpdate(in_doubt_since_us=at_us),
     )
+
+
+def disputed(attempt: StoredAttempt, dispute: Disagreement, *, at_us: int) -> Change:
+    """Endpoints contradict each other about the attempt: nothing is proved, and it stays as it is."""
+    data = {
+        "number": attempt.number,
+        "signature": attempt.signature,
+        "dispute": dispute.kind.value,
+        "said": dict(dispute.said),
+    }
+    return Change(kind=EventKind.DISPUTED, at_us=at_us, data=data)
 
 
 def proof_document(proof: Proof | None) -> list[dict[str, object]] | None:

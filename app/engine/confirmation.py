@@ -17,6 +17,7 @@ from app.domain.outcome import (
     ChainStatus,
     Commitment,
     Heights,
+    ReplyOutcome,
     Seen,
     Verdict,
     verdict,
@@ -216,6 +217,8 @@ class Confirmation:
         elif judged is Verdict.FAILED_UNSETTLED and isinstance(status, Seen):
             if held.view.order.landed_failed_at_us is None:
                 self._spawn(watched, lambda: self._settlement.landed_failed(held, attempt, status))
+            elif past:  # it should be final by now, or gone
+                self._spawn(watched, lambda: self._failed(watched, past=True))
         elif judged is Verdict.IN_DOUBT:
             self._spawn(watched, lambda: self._past_life(watched))
         elif not isinstance(status, Seen):
@@ -347,6 +350,8 @@ class Confirmation:
         watched.held.pushed(watched.attempt.number, submission, self._clock.now_us())
         if submission.outcome in HOLDS:
             self._start(watched, lambda: self._record(watched))
+        if submission.outcome is ReplyOutcome.ALREADY:  # it has landed: well or badly
+            self.notice(watched.attempt.signature)
 
     async def _record(self, watched: _Watched) -> None:
         """Record how pushes went; the record never decides anything, nor keeps bytes from going on."""

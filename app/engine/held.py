@@ -11,6 +11,7 @@ from app.domain import changes
 from app.domain.attempt import StoredAttempt, Submission
 from app.domain.changes import Change
 from app.domain.order import OrderView
+from app.domain.outcome import Dispute
 from app.engine.ports import Claimed, LostLease, Store
 
 _log = structlog.get_logger(__name__)
@@ -30,6 +31,8 @@ class Held:
         self.settled = asyncio.Event()
         self.lost = False
         self.cancel_requested = claimed.view.order.cancel_requested_at_us is not None
+        self.disputed: set[tuple[int, Dispute]] = set()
+        """What the trail tells already of endpoints that disagree, by attempt number."""
         self._uncertain = False
         self._pushes: list[tuple[int, Submission]] = []
         self._pushes_at_us = 0

@@ -356,6 +356,9 @@ class Telemetry(Protocol):
     def landed_against(self, method: str, claim: str) -> None:
         """Bytes landed of which a method had said that they would not."""
 
+    def disputed(self, dispute: str) -> None:
+        """Endpoints contradict each other about an attempt."""
+
     def fees(self, method: str, kind: str, lamports: int) -> None:
         """A landed transaction paid this much."""
 

@@ -14,6 +14,7 @@ from app.domain.outcome import NotProved, Seen, Unreachable
 from app.domain.retry import RetryPolicy
 from app.domain.signal import US
 from app.engine.aftermath import after_death
+from app.engine.disputes import Disputes
 from app.engine.held import Held
 from app.engine.ports import Explained, LandedTransaction, Ports, ProvedFailure
 
@@ -40,6 +41,7 @@ class Settlement:
         self._clock = ports.clock
         self._telemetry = ports.telemetry
         self._policy = policy
+        self._disputes = Disputes(ports)
 
     async def landed(self, held: Held, attempt: StoredAttempt) -> bool:
         """Record a fill, once the transaction itself says at `confirmed` that it did not fail.
@@ -115,6 +117,7 @@ class Settlement:
         """
         proof = await self._chain.prove_failed(attempt)
         if isinstance(proof, NotProved):
+            await self._disputes.tell(held, attempt, proof)
             if past:
                 await self.doubt(held, attempt, proof.reason)
             return False
@@ -153,6 +156,7 @@ class Settlement:
         """Prove the attempt dead, or put the order in doubt and give its slot back."""
         proof = await self._chain.prove_dead(attempt)
         if isinstance(proof, NotProved):
+            await self._disputes.tell(held, attempt, proof)
             await self.doubt(held, attempt, proof.reason)
             return False
         await self._learn_of_cancel(held)
@@ -213,6 +217,7 @@ class Settlement:
     async def _failed_after_all(self, held: Held, attempt: StoredAttempt) -> bool:
         proof = await self._chain.prove_failed(attempt)
         if isinstance(proof, NotProved):
+            await self._disputes.tell(held, attempt, proof)
             return False
         error, slot, evidence = self._explain(proof).error, proof.landed.slot, proof.evidence
         return await self._reverted(
@@ -227,6 +232,7 @@ class Settlement:
         """The chain no longer shows a fill past its life: take it back when that is proved."""
         proof = await self._chain.prove_dead(attempt)
         if isinstance(proof, NotProved):
+            await self._disputes.tell(held, attempt, proof)
             return False
         return await self._reverted(
             held,

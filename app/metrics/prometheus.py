@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from app.domain.errors import ReasonCode
 from app.domain.order import FINAL_STATUSES, OrderStatus
-from app.domain.outcome import Reply, ReplyOutcome
+from app.domain.outcome import Dispute, Reply, ReplyOutcome
 from app.domain.signal import US
 from app.engine.ports import QueueFigures
 from app.metrics.families import NAMESPACE, Families
@@ -127,6 +127,13 @@ class PrometheusTelemetry(MethodFigures):
         self._in_doubt_oldest = self._families.gauge(
             "in_doubt_oldest_seconds", "Time since the oldest order in doubt came into doubt."
         )
+        self._disputes = Children(
+            self._families.counter(
+                "evidence_disagreements", "Attempts that endpoints disagree on.", "dispute"
+            ),
+            [only(Dispute)],
+            product(Dispute),
+        )
         self._queued = self._families.gauge("queue_depth", "Orders that wait to be executed.")
         self._queued_oldest = self._families.gauge(
             "queue_oldest_seconds", "Time since the oldest waiting order was accepted."
@@ -207,6 +214,7 @@ class PrometheusTelemetry(MethodFigures):
         )
 
     def _process(self, version: str, network: str) -> None:
+        self._ready = self._families.gauge("ready", "1 while orders are executed, else 0.")
         build = Info("build", "What is running.", namespace=NAMESPACE, registry=self._registry)
         python = platform.python_version()
         build.info({"version": version, "network": network, "python": python})
@@ -238,6 +246,10 @@ class PrometheusTelemetry(MethodFigures):
         if slots is not None:
             self._landing_slots.of(method).observe(slots)
 
+    def disputed(self, dispute: str) -> None:
+        """See the port."""
+        self._disputes.of(dispute).inc()
+
     def fees(self, method: str, kind: str, lamports: int) -> None:
         """See the port; a counter cannot go back, so what is below zero is not counted."""
         if lamports > 0:
@@ -268,6 +280,10 @@ class PrometheusTelemetry(MethodFigures):
         self._in_doubt_oldest.set(_age(figures.oldest_in_doubt_us, now_us))
         self._queued.set(figures.pending)
         self._queued_oldest.set(_age(figures.oldest_queued_us, now_us))
+
+    def set_ready(self, *, ready: bool) -> None:
+        """Show what `GET /readyz` says."""
+        self._ready.set(int(ready))
 
     # ------------------------------------------------------------ told to Prometheus
 

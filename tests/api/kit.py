@@ -27,6 +27,7 @@ from app.domain.signal import SignalRules
 from app.engine.method_admin import MethodAdmin
 from app.engine.order_manager import OrderManager
 from app.engine.ports import Balances, Chain, Claimed, Ports, Trading
+from app.engine.trading_state import TradingSwitch
 from tests.domain.makers import FILL, POOL, RULES, SOL, SOL_USDC, USDC, push, signed
 
 Json = dict[str, Any]
@@ -71,6 +72,7 @@ class Telemetry:
     def resigned(self, reason: str) -> None: ...
     def recovered(self, to: str) -> None: ...
     def workers_busy(self, busy: int) -> None: ...
+    def disputed(self, dispute: str) -> None: ...
     def landed_against(self, method: str, claim: str) -> None: ...
 
 
@@ -239,6 +241,8 @@ async def running(folder: Path, *, queue_max: int = 1_000) -> AsyncIterator[Runn
         await migrate(str(database), "orders", backup_dir=folder)
     async with open_store(str(database), process_name="test") as store:
         clock, telemetry, report, methods = TestClock(), Telemetry(), Report(), Methods()
+        switch = TradingSwitch(store, clock)
+        await switch.load()
         manager = OrderManager(
             Ports(
                 store=store,
@@ -247,6 +251,7 @@ async def running(folder: Path, *, queue_max: int = 1_000) -> AsyncIterator[Runn
                 clock=clock,
                 telemetry=telemetry,
             ),
+            switch=switch,
             rules=SignalRules(markets=MARKETS, methods=RULES.methods),
             wallet="main",
             new_id=lambda: str(uuid.uuid4()),
@@ -260,7 +265,9 @@ async def running(folder: Path, *, queue_max: int = 1_000) -> AsyncIterator[Runn
         api = build_api(lambda: open_api.service, version="0.1.0", long_answers=long_answers)
         transport = httpx.ASGITransport(app=api)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            open_api = Running(api, client, *parts, ApiService(manager, report, telemetry, admin))
+            open_api = Running(
+                api, client, *parts, ApiService(manager, report, telemetry, admin, switch)
+            )
             yield open_api
 
 

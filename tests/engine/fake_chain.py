@@ -15,6 +15,8 @@ from app.domain.outcome import (
     Absent,
     ChainStatus,
     Commitment,
+    Disagreement,
+    Dispute,
     Evidence,
     FailureEvidence,
     Heights,
@@ -77,6 +79,8 @@ class FakeChain:
         """Whether a status tells another fork's error, as it may until the block is final."""
         self.lied_to: Callable[[], bool] = lambda: False
         """Whether a status is a faulty endpoint's, which tells a final failure of anything."""
+        self.dispute: Dispute | None = None
+        """What endpoints disagree on, so that nothing is proved."""
         self.noticed: list[str] = []
         self.fees: Sequence[int] = ()
         """What the slots of late paid at least, in micro-lamports for each compute unit."""
@@ -222,6 +226,8 @@ class FakeChain:
         return await self.script.run("prove_dead", lambda: self._prove_dead(attempt))
 
     def _prove_dead(self, attempt: StoredAttempt) -> Proof | NotProved:
+        if self.dispute is not None:
+            return disagreed(self.dispute)
         heights = self._heights()
         if "proof" in self.down or heights is None:
             return NotProved("no endpoint answered")
@@ -237,6 +243,8 @@ class FakeChain:
         return await self.script.run("prove_failed", lambda: self._prove_failed(attempt))
 
     def _prove_failed(self, attempt: StoredAttempt) -> ProvedFailure | NotProved:
+        if self.dispute is not None:
+            return disagreed(self.dispute)
         if self.down & {"proof", "transaction"}:
             return NotProved("no endpoint answered")
         landing = self._landing(attempt.signature)
@@ -249,6 +257,11 @@ class FakeChain:
 
     async def landing_notice(self, signature: str) -> None:
         self.noticed.append(signature)
+
+
+def disagreed(dispute: Dispute) -> NotProved:
+    """Say that two endpoints contradict each other."""
+    return NotProved("they disagree", Disagreement(dispute, {"one": "yes", "two": "no"}))
 
 
 def landed_transaction(signature: str, slot: int, error: object | None = None) -> LandedTransaction:

@@ -193,6 +193,9 @@ class FakeTelemetry:
     def landed_against(self, method: str, claim: str) -> None:
         self.told.append(("landed_against", method, claim))
 
+    def disputed(self, dispute: str) -> None:
+        self.told.append(("disputed", dispute))
+
     def fees(self, method: str, kind: str, lamports: int) -> None:
         self.told.append(("fees", method, kind, lamports))
 

@@ -9,7 +9,7 @@ from app.domain.attempt import AttemptStatus
 from app.domain.errors import ReasonCode
 from app.domain.events import EventKind
 from app.domain.order import Order, OrderStatus
-from app.domain.outcome import Absent, Commitment, ReplyOutcome, Seen, Unreachable
+from app.domain.outcome import Absent, Commitment, Reply, ReplyOutcome, Seen, Unreachable
 from app.engine.held import Held
 from app.engine.ports import Explained
 from tests.engine.fake_chain import BLOCK_SECONDS, FINAL_BLOCKS, landed_transaction
@@ -212,6 +212,25 @@ async def test_a_faulty_endpoint_buries_no_attempt(explained: Explained) -> None
         assert (order.status, len(rig.trading.signed)) == (OrderStatus.FILLED, 1)
 
 
+async def test_a_failure_that_never_becomes_final_is_in_doubt_past_its_life() -> None:
+    """Confirmed and failed for ever: told once, and still neither ended nor retried."""
+    async with running(Rig()) as rig:
+        nothing_lands(rig)
+        order_id = await submitted(rig)
+        rig.chain.shown[only(rig, order_id).signature] = seen(Commitment.CONFIRMED, ERROR)
+        await rig.until(lambda: rig.order(order_id).landed_failed_at_us is not None)
+        await pass_time(LIFE_SECONDS - 5)
+        assert rig.order(order_id).in_doubt_since_us is None
+        await in_doubt(rig, order_id)
+        await pass_time(100)
+        assert rig.order(order_id).status is OrderStatus.SUBMITTED
+        assert rig.database.kinds(order_id).count(EventKind.IN_DOUBT) == 1
+        assert len(rig.trading.signed) == 1
+        rig.chain.fate = rig.chain.land
+        rig.chain.shown.clear()
+        await rig.reaches(order_id, OrderStatus.FILLED)
+
+
 async def test_what_a_faulty_endpoint_told_of_lost_bytes_ends_with_their_proof() -> None:
     """Past their life the order is in doubt; mended, the chain proves that they never landed."""
     async with running(Rig()) as rig:
@@ -264,6 +283,34 @@ async def test_a_fork_may_turn_a_failure_into_a_fill() -> None:
         rig.chain.fork(rig.chain.landings[only(rig, order_id).signature][0])
         order = await rig.reaches(order_id, OrderStatus.FILLED)
         assert order.landed_failed_at_us is None
+
+
+# ---------------------------------------------------------------- "already processed"
+
+
+@pytest.mark.parametrize("outcome", [ReplyOutcome.ALREADY, ReplyOutcome.ACCEPTED])
+async def test_already_processed_is_looked_up_at_once(outcome: ReplyOutcome) -> None:
+    """It says that the bytes have landed, not how: the next look does not wait for its turn."""
+    async with running(Rig(Knobs(poll=20))) as rig:
+        rig.chain.fate = lambda attempt: rig.chain.land(attempt, after=-1)
+        rig.rpc.reply = Reply(outcome, "said")
+        order_id = await submitted(rig)
+        await pass_time(1)
+        filled = rig.order(order_id).status is OrderStatus.FILLED
+        assert filled is (outcome is ReplyOutcome.ALREADY)
+        await rig.reaches(order_id, OrderStatus.FILLED, 25)
+
+
+async def test_already_processed_is_no_fill_and_no_failure() -> None:
+    """The chain says which of the two it was."""
+    async with running(Rig(Knobs(poll=20))) as rig:
+        rig.chain.fate = lambda attempt: rig.chain.land(attempt, after=-1, error=ERROR)
+        rig.rpc.reply = Reply(ReplyOutcome.ALREADY, "said")
+        order_id = await submitted(rig)
+        await pass_time(1)
+        order = rig.order(order_id)
+        assert (order.status, order.landed_failed_at_us is None) == (OrderStatus.SUBMITTED, False)
+        assert len(rig.trading.signed) == 1
 
 
 # ---------------------------------------------------------------- doubts
