@@ -333,10 +333,10 @@ def test_every_key_is_documented_with_its_default_and_its_variable() -> None:
     assert rows == {key: (shown(default), variable_of(*key.split("."))) for key, default in keys()}
 
 
-def test_entries_of_tokens_and_markets_are_documented() -> None:
+def test_entries_of_tokens_markets_and_strategies_are_documented() -> None:
     """Their inner keys stand in the documentation too."""
     text = DOCUMENTATION.read_text()
-    for name in ("tokens", "markets"):
+    for name in ("tokens", "markets", "strategies"):
         annotation: Any = Settings.model_fields[name].annotation
         assert get_origin(annotation) is Mapping
         for inner in annotation.__args__[1].model_fields:

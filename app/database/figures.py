@@ -18,6 +18,7 @@ from sqlalchemy import (
 
 from app.database.expressions import constant, exact_sum, summed
 from app.database.reading import views_of
+from app.database.sequence import with_turns
 from app.database.tables import ACTIVE, ORDERS
 from app.domain.order import FINAL_STATUSES, OrderStatus, OrderView
 from app.engine.ports import OrderFilter, QueueFigures, StatisticsRow
@@ -37,7 +38,8 @@ def orders(
             ORDERS.c.accepted_at_us <= at_us,
             or_(ORDERS.c.accepted_at_us < at_us, earlier),
         ]
-    return views_of(conn, conn.execute(_LIST.where(*conditions).limit(limit)).all())
+    rows = conn.execute(_LIST.where(*conditions).limit(limit)).all()
+    return with_turns(conn, views_of(conn, rows))
 
 
 def _conditions(which: OrderFilter) -> list[ColumnElement[bool]]:

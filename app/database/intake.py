@@ -10,6 +10,7 @@ from app.database.documents import clean
 from app.database.notices import announce
 from app.database.rows import order_of, order_values
 from app.database.running import fetch, fetch_one
+from app.database.sequence import placed
 from app.database.tables import ORDER_KEYS, ORDERS
 from app.database.trail import Note, append
 from app.domain.errors import IllegalMoveError, ReasonCode
@@ -97,7 +98,10 @@ def _remember_key(conn: Connection, row: Row[Any], key: str | None) -> None:
 
 
 def _insert(conn: Connection, new: NewOrder, rejection: Rejection | None) -> Order | None:
-    values = order_values(new)
+    due_us = new.accepted_at_us
+    if rejection is None:
+        new = placed(conn, new)
+    values = {**order_values(new), "next_attempt_at_us": due_us}
     values["status"] = OrderStatus.QUEUED.value
     note = Note(EventKind.ACCEPTED, new.accepted_at_us, _told(values))
     if rejection is not None:

@@ -9,8 +9,10 @@ from typing import Final
 Place = tuple[int, str]
 
 WALLETS: Final = 0
-KEYS: Final = 1
-ORDERS: Final = 2
-SYSTEM: Final[Place] = (3, "")
+SEQUENCES: Final = 1
+"""Orders that keep their sequence are taken in one at a time: see `intake.accept`."""
+KEYS: Final = 2
+ORDERS: Final = 3
+SYSTEM: Final[Place] = (4, "")
 """Whoever tells of the system itself, one at a time: see `trail.next_own_seq`."""
-SKIPPING: Final[Place] = (4, "")
+SKIPPING: Final[Place] = (5, "")

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select
 
 from app.database.rows import attempt_of, order_of, submission_of
+from app.database.sequence import with_turns
 from app.database.tables import ATTEMPTS, ORDERS, SUBMISSIONS
 from app.domain.attempt import StoredAttempt, Submission
 from app.domain.order import OrderView
@@ -47,4 +48,4 @@ def _attempts(conn: Connection, order_ids: Sequence[str]) -> dict[str, list[Stor
 def view(conn: Connection, account: str, order_id: str) -> OrderView | None:
     """Read one order of an account."""
     rows = conn.execute(_ONE, {"order_id": order_id, "account": account}).all()
-    return views_of(conn, rows)[0] if rows else None
+    return with_turns(conn, views_of(conn, rows))[0] if rows else None

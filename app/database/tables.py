@@ -154,6 +154,7 @@ class OrderModel(OrdersBase):
             "ix_orders_sequence",
             "wallet",
             "market",
+            "action",
             "accepted_at_us",
             "order_id",
             **_where(IN_SEQUENCE),

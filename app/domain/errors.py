@@ -67,6 +67,7 @@ class ReasonCode(StrEnum):
     # passing troubles: the order backs off and goes on
     CHAIN_UNAVAILABLE = "CHAIN_UNAVAILABLE"
     METHODS_UNAVAILABLE = "METHODS_UNAVAILABLE"
+    IN_SEQUENCE = "IN_SEQUENCE"
     PASS_TIMED_OUT = "PASS_TIMED_OUT"  # noqa: S105 - a reason, no password
     INTERNAL_ERROR = "INTERNAL_ERROR"
 

@@ -5,10 +5,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Final, Literal, TypeGuard, get_origin
+from typing import Annotated, Any, Final, Literal, TypeGuard, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +28,7 @@ from app.settings.sections import (
     Sandbox,
     Server,
     Solana,
+    StrategySection,
     TokenEntry,
     Wallet,
 )
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     log: Log = Log()
     tokens: Mapping[str, TokenEntry] = {}
     markets: Mapping[str, MarketEntry] = {}
+    strategies: Mapping[Annotated[str, Field(min_length=1, max_length=128)], StrategySection] = {}
     sandbox: Sandbox = Sandbox()
 
     @classmethod

@@ -247,6 +247,13 @@ class PoolEntry(_Section):
     address: str
 
 
+class StrategySection(_Section):
+    """How the orders of one strategy are treated; strategies need no entry."""
+
+    in_sequence: bool = False
+    """Opposite orders of one wallet and market are executed in the order of their acceptance."""
+
+
 class MarketEntry(_Section):
     """A market: its pools and the smallest sizes worth a transaction, in whole tokens."""
 

@@ -24,7 +24,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_orders_sequence",
         "orders",
-        ["wallet", "market", "accepted_at_us", "order_id"],
+        ["wallet", "market", "action", "accepted_at_us", "order_id"],
         **_where("in_sequence AND status IN ('queued', 'executing', 'submitted')"),
     )
     op.create_index(
