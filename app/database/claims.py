@@ -24,6 +24,7 @@ from sqlalchemy import (
 from app.database.expressions import NowUs, constant
 from app.database.reading import views_of
 from app.database.running import change, fetch
+from app.database.sequence import ITS_TURN
 from app.database.tables import ACTIVE, ORDERS, PROCESSES, UNSETTLED
 from app.database.trail import Note, append
 from app.domain.events import EventKind
@@ -133,7 +134,14 @@ _LEFT = _candidates(
     _abandoned(),
     by=[ORDERS.c.status.desc(), *_BY_RANK],
 )
-_QUEUED = _candidates(_is(OrderStatus.QUEUED), ORDERS.c.next_attempt_at_us <= bindparam("at"))
+_LIVE = _candidates(
+    _ACTIVE, _is(OrderStatus.SUBMITTED), ORDERS.c.in_doubt_since_us.is_(None), _abandoned()
+)
+_QUEUED = _candidates(
+    _is(OrderStatus.QUEUED),
+    ORDERS.c.next_attempt_at_us <= bindparam("at"),
+    ITS_TURN,
+)
 _OVERDUE_QUEUED = _candidates(_is(OrderStatus.QUEUED), _PAST, by=[ORDERS.c.deadline_us])
 _OVERDUE_EXECUTING = _candidates(_ACTIVE, _is(OrderStatus.EXECUTING), _PAST, _abandoned())
 _DOUBTED = _candidates(ORDERS.c.in_doubt_since_us.is_not(None), _abandoned())
@@ -141,7 +149,10 @@ _UNSETTLED = _candidates(_is(OrderStatus.FILLED), ORDERS.c.finalized_at_us.is_(N
 
 
 def claim(conn: Connection, holder: Holder, limit: int, at_us: int) -> Sequence[Claimed]:
-    """Take up to `limit` orders: those with a live attempt first, then by priority, then by age."""
+    """Take up to `limit` orders: those with a live attempt first, then by priority, then by age.
+
+    A queued order that would overtake an earlier one of its sequence is passed over.
+    """
     left = fetch(conn, _LEFT, {_ME: holder.process_id, "limit": limit})
     taken = [row for row in left if row.status == OrderStatus.SUBMITTED]
     others = left[len(taken) :]
@@ -150,6 +161,12 @@ def claim(conn: Connection, holder: Holder, limit: int, at_us: int) -> Sequence[
         others = [*others, *fetch(conn, _QUEUED, {"limit": free, "at": at_us})]
         others.sort(key=lambda row: (row.queue_rank, row.accepted_at_us, row.order_id))
         taken += others[:free]
+    return _take(conn, holder, taken, at_us)
+
+
+def claim_live(conn: Connection, holder: Holder, limit: int, at_us: int) -> Sequence[Claimed]:
+    """Take up to `limit` orders with a live attempt, to be watched."""
+    taken = fetch(conn, _LIVE, {_ME: holder.process_id, "limit": limit})
     return _take(conn, holder, taken, at_us)
 
 

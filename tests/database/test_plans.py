@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.dialects import sqlite
 
-from app.database import attempts, claims, cleanup, figures, intake, trail
+from app.database import attempts, claims, cleanup, figures, intake, sequence, trail
 
 
 def plan(database: Path, statement: Any) -> list[str]:
@@ -54,7 +54,21 @@ def test_a_query_is_served_by_its_index(migrated_file: Path, statement: Any, ind
 
 def test_the_queue_needs_no_sorting(migrated_file: Path) -> None:
     """The first orders of a long queue are read off the index."""
-    assert plan(migrated_file, claims._QUEUED) == ["SCAN orders USING INDEX ix_orders_queue"]
+    steps = plan(migrated_file, claims._QUEUED)
+    assert [step for step in steps if "orders" in step] == [
+        "SCAN orders USING INDEX ix_orders_queue",
+        *(step for step in steps if "earlier" in step),
+    ]
+    assert not [step for step in steps if "TEMP B-TREE" in step]
+
+
+def test_an_earlier_opposite_order_is_one_step_away(migrated_file: Path) -> None:
+    """However many orders of the sequence are earlier: the index alone tells, by place and direction."""
+    (step,) = (step for step in plan(migrated_file, claims._QUEUED) if "earlier" in step)
+    index = "ix_orders_sequence (wallet=? AND market=? AND action=? AND accepted_at_us<?)"
+    assert step == f"SEARCH earlier USING INDEX {index}"
+    (step,) = plan(migrated_file, sequence._LATEST)
+    assert "ix_orders_sequence (wallet=? AND market=? AND action=?)" in step
 
 
 def test_an_accounts_events_and_the_systems_are_read_off_the_index(migrated_file: Path) -> None:
