@@ -1,0 +1,247 @@
+"""The acts: each a short life of the service that comes by points which the others do not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.crash.run import Documents, Run, Step
+from tests.crash.service import Json
+from tests.harness import FINAL
+from tests.integration.chain import Chain
+from tests.integration.market import buy_bonk
+
+METHODS = ("bundle", "jito", "quicknode", "rpc")
+SENDS = ("sendTransaction", "sendBundle")
+LIFE_BLOCKS = 150
+UNDONE_BLOCKS = 4
+FINALITY_BLOCKS = 8
+REFUSED = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32602, "message": "bundle exceeds it"}}
+SELL: Mapping[str, object] = {"action": "SELL", "market": "SOL-USDC", "size": "0.05"}
+BUY: Mapping[str, object] = {"action": "BUY", "market": "BONK-USDC", "size": "50000"}
+RAY: Mapping[str, object] = {"action": "BUY", "market": "RAY-SOL", "quote_size": "0.2"}
+
+
+@dataclass(frozen=True)
+class Act:
+    """Steps in their order, on a service with these settings beside the usual ones."""
+
+    name: str
+    steps: Sequence[Step]
+    env: Mapping[str, str] = field(default_factory=dict)
+    adopts: bool = False
+    """Whether the service takes over the sandbox's process, instead of being told its address."""
+
+
+def settings(act: Act, chain: Chain, folder: Path) -> dict[str, str]:
+    """Give the settings of a service in an act: short pauses, long lives, no pace."""
+    told = {
+        "SYNERGY7_SOLANA__RPC_URLS": chain.rpc_url,
+        "SYNERGY7_SOLANA__WS_URL": chain.ws_url,
+        "SYNERGY7_WALLET__KEYPAIR_FILE": str(chain.wallet_file),
+    }
+    adopted = {
+        "SYNERGY7_SANDBOX__LEDGER": str(chain.ledger),
+        "SYNERGY7_SANDBOX__FILE": str(chain.file),
+    }
+    return {
+        "SYNERGY7_SOLANA__POLL_INTERVAL": "0.05",
+        "SYNERGY7_EXECUTION__RETRY_DELAY": "0.02",
+        "SYNERGY7_EXECUTION__REBROADCAST_INTERVAL": "0.1",
+        "SYNERGY7_EXECUTION__STATUS_INTERVAL": "0.02",
+        "SYNERGY7_EXECUTION__TRANSACTION_TIMEOUT": "300",
+        "SYNERGY7_EXECUTION__DRAIN_TIMEOUT": "1",
+        "SYNERGY7_EXECUTION__PATIENCE": "0.3",
+        "SYNERGY7_METHODS__BLOCK_ENGINE__REQUESTS_PER_SECOND": "0",
+        "SYNERGY7_ORDER_MANAGEMENT__BACKUP_PATH": str(folder / "backups"),
+        **(adopted if act.adopts else told),
+        **act.env,
+    }
+
+
+# ------------------------------------------------------------------------------ steps
+
+
+def post(name: str, signal: Mapping[str, object], **more: object) -> Step:
+    """Post a signal."""
+    return lambda run: run.post(name, {**signal, **more})
+
+
+def command(path: str) -> Step:
+    """Post to a path; `{name}` stands for the id of the order of that name."""
+    return lambda run: run.command(path.format(**run.accepted))
+
+
+def wait(name: str, what: str) -> Step:
+    """Let time pass until an order shows this, or has ended without it."""
+    return lambda run: run.until(f"{name} {what}", lambda orders: _shows(orders, name, what))
+
+
+def wait_still(name: str, what: str) -> Step:
+    """Wait for this while the chain stands still."""
+    return lambda run: run.until(
+        f"{name} {what}", lambda orders: _shows(orders, name, what), slots=0
+    )
+
+
+def _shows(orders: Documents, name: str, what: str) -> bool:
+    order = orders.get(name)
+    if order is None:
+        return False
+    if what == "pushed":
+        shown = any(_was_pushed(attempt) for attempt in order["attempts"])
+    else:
+        shown = bool(order[what])
+    return shown or order["status"] in FINAL
+
+
+def _was_pushed(attempt: Json) -> bool:
+    return any(each["outcome"] == "accepted" for each in attempt["submissions"])
+
+
+def settle(run: Run) -> None:
+    """Wait until every order has ended for good."""
+    run.settle()
+
+
+def slots(number: int) -> Step:
+    """Let slots pass at once."""
+    return lambda run: run.chain.step(number)
+
+
+def fault(kind: str, rpc_method: str | None = None, **fields: object) -> Step:
+    """Script trouble until it is cleared."""
+    return lambda run: run.chain.fault(kind, rpc_method, **fields)
+
+
+def drop_sends(run: Run) -> None:
+    """Have every push accepted and none arrive."""
+    for name in SENDS:
+        run.chain.fault("accept_then_drop", name)
+
+
+def clear(run: Run) -> None:
+    """End all trouble."""
+    run.chain.clear()
+
+
+def outrun(run: Run) -> None:
+    """Move the price while a push is on its way."""
+    run.until("a push is on its way", lambda orders: _under_way(run, orders), slots=0)
+    buy_bonk(run.chain, 10_000)
+
+
+def _under_way(run: Run, orders: Documents) -> bool:
+    return run.chain.hits() > 0 or any(order["status"] in FINAL for order in orders.values())
+
+
+def fork(run: Run) -> None:
+    """Undo the last blocks."""
+    run.chain.fork(UNDONE_BLOCKS)
+
+
+def end(run: Run) -> None:
+    """Ask for an orderly end; the next step starts anew."""
+    run.restart()
+
+
+def switch(verb: str) -> list[Step]:
+    """Switch every method."""
+    return [command(f"/methods/{name}/{verb}") for name in METHODS]
+
+
+# ------------------------------------------------------------------------------ acts
+
+TRADE = Act(
+    "trade",
+    [
+        post("sell", SELL),
+        post("buy", BUY),
+        post("ray", RAY),
+        post("limit", SELL, price="1000000"),
+        settle,
+        *switch("reset")[:1],
+    ],
+    {
+        "SYNERGY7_ORDER_MANAGEMENT__RETENTION_DAYS": "1",
+        "SYNERGY7_ORDER_MANAGEMENT__CLEANUP_INTERVAL": "0.2",
+    },
+)
+RESTART = Act(
+    "restart",
+    [
+        post("done", BUY),
+        wait("done", "filled_at"),
+        post("flying", SELL),
+        post("other", RAY),
+        wait_still("flying", "pushed"),
+        wait_still("other", "pushed"),
+        end,
+        settle,
+    ],
+    adopts=True,
+)
+FALLBACK = Act(
+    "fallback",
+    [
+        fault("http_5xx", "sendBundle", endpoint="jito"),
+        fault("answer", "sendTransaction", endpoint="jito", status=400, body=REFUSED),
+        fault("drop", "sendTransaction", endpoint="quicknode"),
+        post("sell", SELL),
+        settle,
+        clear,
+    ],
+    {"SYNERGY7_FEES__PRIORITY__SOURCE": "quicknode"},
+)
+CANCEL = Act(
+    "cancel",
+    [
+        *switch("disable"),
+        post("early", SELL),
+        command("/orders/{early}/cancel"),
+        post("many", BUY),
+        command("/orders/cancel?market=BONK-USDC"),
+        *switch("enable"),
+        drop_sends,
+        post("late", SELL),
+        wait_still("late", "pushed"),
+        command("/orders/{late}/cancel"),
+        clear,
+        slots(LIFE_BLOCKS * 5 // 4),
+        settle,
+    ],
+)
+FAIL = Act(
+    "fail",
+    [
+        fault("delay", "sendTransaction", count=1, seconds=0.3),
+        post("late", BUY, max_slippage_bps=10, methods=["rpc"]),
+        outrun,
+        settle,
+        clear,
+    ],
+)
+EXPIRE = Act(
+    "expire",
+    [
+        drop_sends,
+        post("sell", SELL),
+        wait_still("sell", "pushed"),
+        slots(FINALITY_BLOCKS * 4),
+        fault("pruned"),
+        slots(LIFE_BLOCKS),
+        wait("sell", "in_doubt_since"),
+        clear,
+        settle,
+    ],
+)
+REVERT = Act(
+    "revert",
+    [
+        post("sell", SELL),
+        wait("sell", "filled_at"),
+        fork,
+        slots(LIFE_BLOCKS * 5 // 4),
+        settle,
+    ],
+)
+ACTS = (TRADE, RESTART, FALLBACK, REVERT, FAIL, EXPIRE, CANCEL)

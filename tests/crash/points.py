@@ -1,0 +1,169 @@
+"""Points at which a service can be killed, and the list of all that its code says there are."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import app
+from tests.crash import steps
+
+APP = Path(app.__file__).resolve().parent
+RPC_METHOD = re.compile(r"(get|send|simulate)[A-Z]\w+|minimumLedgerSlot|qn_\w+|tip_floor|sandbox-info")
+"""What a JSON-RPC method looks like, and the labels of the two requests that are none."""
+SENDS = ("sendTransaction", "sendBundle")
+ASKING = frozenset({"call", "read", "exchange", "_ask"})
+"""Functions whose first arguments name what is asked of an endpoint."""
+
+
+class Point(NamedTuple):
+    """A place in the life of a process: what is done there, and whether it is still to be done."""
+
+    place: str
+    label: str
+    when: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.label} ({self.when})"
+
+
+def both(place: str, label: str) -> Iterator[Point]:
+    """Give the points before and after something."""
+    yield Point(place, label, "before")
+    yield Point(place, label, "after")
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Read a module of the product."""
+    return ast.parse(path.read_text())
+
+
+def modules(*folders: str) -> Iterator[tuple[Path, ast.Module]]:
+    """Read the product's modules in these folders."""
+    for folder in folders:
+        for path in sorted((APP / folder).rglob("*.py")):
+            yield path, tree_of(path)
+
+
+def functions(tree: ast.AST, outer: str = "") -> Iterator[tuple[str, ast.AST]]:
+    """Give every function that stands in a module or a class, by qualified name."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{outer}{node.name}", node
+        elif isinstance(node, ast.ClassDef):
+            yield from functions(node, f"{outer}{node.name}.")
+
+
+# ------------------------------------------------------------------------------ what must exist
+
+
+def event_kinds() -> list[str]:
+    """Give the kinds of event with which a held order is written."""
+    from app.domain.events import EventKind  # noqa: PLC0415 - the process that forks needs none
+
+    names = {
+        node.attr
+        for node in ast.walk(tree_of(APP / "domain" / "changes.py"))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "EventKind"
+    }
+    return sorted(EventKind[name].value for name in names)
+
+
+def writers() -> Iterator[str]:
+    """Name the functions that commit a unit of work: `….write(unit)` on a database."""
+    for _, tree in modules("database"):
+        for name, function in functions(tree):
+            if any(_is_write(node) for node in ast.walk(function)):
+                yield name
+
+
+def _is_write(node: ast.AST) -> bool:
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+        return False
+    target = node.func.value
+    named = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+    return node.func.attr == "write" and named in ("database", "_database")
+
+
+def commits() -> Iterator[Point]:
+    """Give the points around every commit."""
+    for name in writers():
+        kinds = event_kinds() if name == "SqlStore.record" else [""]
+        for kind in kinds:
+            yield from both("commit", f"{name} {kind}".rstrip())
+    for section in ("orders", "metrics"):
+        yield from both("migration", section)
+
+
+def rpc_methods() -> set[str]:
+    """Name what is asked of endpoints anywhere."""
+    asked: set[str] = set()
+    for _, tree in modules("solana", "executors", "bootstrap"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                if name in ASKING:
+                    asked |= {text for each in node.args[:3] for text in _named(each)}
+    return asked
+
+
+def _named(node: ast.AST) -> Iterator[str]:
+    text = node.value if isinstance(node, ast.Constant) else None
+    if isinstance(text, str) and RPC_METHOD.fullmatch(text):
+        yield text
+
+
+def requests(methods: tuple[str, ...]) -> Iterator[Point]:
+    """Give the points around every outgoing request, those of pushes for each method."""
+    for name in sorted(rpc_methods() - set(SENDS)):
+        yield from both("request", name)
+    for method in methods:
+        send = "sendBundle" if method == "bundle" else "sendTransaction"
+        yield from both("request", f"{send} via {method}")
+
+
+def transitions() -> Iterator[Point]:
+    """Give the points at which an order's new state is taken into memory."""
+    for kind in (*event_kinds(), "order.executing", "attempt.signed", "reload"):
+        yield Point("memory", kind, "after")
+
+
+def answers() -> Iterator[Point]:
+    """Give the points around every answer to a request that changes something."""
+    from app.api.app import PATHS  # noqa: PLC0415 - the process that forks needs none
+
+    for path, handlers in PATHS.items():
+        if "POST" in handlers:
+            yield from both("answer", f"POST {path}")
+
+
+def websocket() -> Iterator[Point]:
+    """Give the points around what goes over the websocket."""
+    for label in ("connect", "signatureSubscribe", "message"):
+        yield from both("websocket", label)
+
+
+def every_point(methods: tuple[str, ...]) -> list[Point]:
+    """Give every point that the code says there is."""
+    return [
+        *commits(),
+        *requests(methods),
+        *websocket(),
+        *transitions(),
+        *answers(),
+        *(Point("step", label, when) for label, when in steps.every_step()),
+    ]
+
+
+def read_log(path: Path) -> list[Point]:
+    """Read what a process has reached, in its order."""
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines()
+    return [Point(*json.loads(line)) for line in lines]
