@@ -29,7 +29,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         if not system.opened:
             return None
         parts = system.parts
-        return ApiService(parts.manager, parts.report, parts.telemetry, parts.methods)
+        return ApiService(parts.manager, parts.report, parts.telemetry, parts.methods, parts.switch)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

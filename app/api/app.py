@@ -15,7 +15,7 @@ from app.api.endpoint import Endpoint, Handler, internal_problem
 from app.api.openapi import openapi_document
 from app.api.ports import ServiceSource
 from app.api.problems import Problem
-from app.api.routes import docs, events, methods, orders, signals, system
+from app.api.routes import docs, events, methods, orders, signals, system, trading
 from app.api.waits import LongAnswers
 from app.domain.errors import ReasonCode
 
@@ -35,6 +35,8 @@ PATHS: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/methods/{name}/reset": {"POST": methods.reset_method},
     "/methods/{name}/disable": {"POST": methods.disable_method},
     "/methods/{name}/enable": {"POST": methods.enable_method},
+    "/trading/halt": {"POST": trading.halt_trading},
+    "/trading/resume": {"POST": trading.resume_trading},
     "/status": {"GET": system.get_status},
     "/metrics": {"GET": system.get_metrics},
     "/healthz": {"GET": system.get_health},

@@ -48,6 +48,22 @@ class MethodControl(Protocol):
         ...
 
 
+class TradingControl(Protocol):
+    """The switch of trading as a whole. Raises IntakeError of the store."""
+
+    def document(self) -> Mapping[str, object]:
+        """Give the state as it is shown."""
+        ...
+
+    async def halt(self, reason: str | None) -> object:
+        """Sign nothing any more."""
+        ...
+
+    async def resume(self) -> object:
+        """Sign again; raises IntakeError(RECONCILING) while the database is compared with the chain."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ApiService:
     """The opened system as the interface sees it."""
@@ -56,6 +72,7 @@ class ApiService:
     report: SystemReport
     telemetry: Telemetry
     methods: MethodControl
+    trading: TradingControl
 
 
 ServiceSource = Callable[[], ApiService | None]

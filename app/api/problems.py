@@ -70,6 +70,9 @@ RULES: Final[Mapping[ReasonCode, Rule]] = MappingProxyType(
         _C.KEY_CONFLICT: Rule(HTTPStatus.CONFLICT, "Two keys name different orders"),
         _C.ORDER_NOT_FOUND: Rule(HTTPStatus.NOT_FOUND, "There is no such order"),
         _C.ORDER_FINAL: Rule(HTTPStatus.CONFLICT, "The order has ended"),
+        _C.ORDER_NOT_IN_DOUBT: Rule(HTTPStatus.CONFLICT, "The order is not in doubt"),
+        _C.RESOLUTION_CONTRADICTED: Rule(HTTPStatus.CONFLICT, "The chain says otherwise"),
+        _C.RESOLUTION_TOO_EARLY: Rule(HTTPStatus.CONFLICT, "The order may still be executed"),
         _C.METHOD_NOT_FOUND: Rule(HTTPStatus.NOT_FOUND, "There is no such submission method"),
         _C.QUEUE_FULL: _later("The queue is full", 5),
         _C.DATABASE_BUSY: _later("The database is busy", 1),
@@ -98,6 +101,7 @@ RULES: Final[Mapping[ReasonCode, Rule]] = MappingProxyType(
         _C.ATTEMPT_EXPIRED: _invalid("The attempt expired"),
         _C.CANCEL_REQUESTED: _invalid("The order was canceled"),
         _C.FILL_REVERTED: _invalid("The fill was undone by a fork"),
+        _C.RESOLVED_BY_OPERATOR: _invalid("An operator resolved the order"),
         _C.ALREADY_EXECUTED: _invalid("The chain shows that the order's key was executed before"),
         # passing troubles
         _C.CHAIN_UNAVAILABLE: _later("The chain cannot be reached", 5),
@@ -120,8 +124,12 @@ class Problem(Exception):
         order_id: str | None = None,
         headers: tuple[Header, ...] = (),
         reasons: tuple[str, ...] = (),
+        status: HTTPStatus | None = None,
     ) -> None:
-        """`field` names the offending field, header or parameter; `reasons` lists what stands in the way."""
+        """`field` names the offending field, header or parameter; `reasons` lists what stands in the way.
+
+        `status`: another one than the code's, where an operator's call is refused rather than a signal.
+        """
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
@@ -129,14 +137,16 @@ class Problem(Exception):
         self.order_id = order_id
         self.headers = headers
         self.reasons = reasons
+        self.status = status
 
     def answer(self) -> Answer:
         """Give the answer that tells the problem."""
         rule = RULES[self.code]
+        status = int(self.status or rule.status)
         document: dict[str, object] = {
             "type": problem_type(self.code),
             "title": rule.title,
-            "status": int(rule.status),
+            "status": status,
             "code": self.code.value,
             "detail": self.detail,
             "retryable": rule.retryable,
@@ -146,7 +156,7 @@ class Problem(Exception):
         headers = self.headers
         if rule.retry_after_seconds is not None:
             headers = (*headers, (b"retry-after", str(rule.retry_after_seconds).encode()))
-        return Answer(int(rule.status), to_json(document), PROBLEM_TYPE, headers)
+        return Answer(status, to_json(document), PROBLEM_TYPE, headers)
 
 
 def problem_type(code: ReasonCode) -> str:

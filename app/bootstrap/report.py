@@ -9,6 +9,7 @@ from app.engine.execution_engine import ExecutionEngine
 from app.engine.lease import Lease
 from app.engine.order_manager import OrderManager
 from app.engine.ports import Balances
+from app.engine.trading_state import TradingSwitch
 from app.engine.transaction_executor import TransactionExecutor
 from app.metrics.prometheus import PrometheusTelemetry
 from app.solana.chain import RpcChain
@@ -40,7 +41,7 @@ class Sightings:
 class Report:
     """The `SystemReport` of the API, and the answer of `get_system_status()`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every part by its name
         self,
         identity: Identity,
         sightings: Sightings,
@@ -51,6 +52,7 @@ class Report:
         executor: TransactionExecutor,
         lease: Lease,
         telemetry: PrometheusTelemetry,
+        switch: TradingSwitch,
     ) -> None:
         """Take the parts that are asked."""
         self._identity = identity
@@ -61,6 +63,7 @@ class Report:
         self._executor = executor
         self._lease = lease
         self._telemetry = telemetry
+        self._switch = switch
         self._started = time.monotonic()
         self.failure: Callable[[], str | None] = lambda: None
 
@@ -73,6 +76,7 @@ class Report:
             "version": identity.version,
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "ready": not self.readiness(),
+            "trading": self._switch.document(),
             "chain": {
                 "network": identity.network,
                 "rpc_url": identity.rpc_url,
@@ -110,6 +114,7 @@ class Report:
         reasons = []
         if (failed := self.failure()) is not None:
             reasons.append(f"the task {failed} has died, the service is stopping")
+        reasons += self._switch.reasons()
         if not self._lease.held():
             reasons.append("the database does not renew the lease")
         if not self._chain.ready():
@@ -123,4 +128,5 @@ class Report:
         figures = self._manager.figures
         if figures is not None:
             self._telemetry.set_figures(figures, time.time_ns() // 1_000)
+        self._telemetry.set_ready(ready=not self.readiness())
         return self._telemetry.render(None)

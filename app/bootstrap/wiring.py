@@ -36,6 +36,7 @@ from app.engine.ports import Ports
 from app.engine.settlement import Settlement
 from app.engine.supervision import Supervisor
 from app.engine.system_notes import SystemNotes
+from app.engine.trading_state import TradingSwitch
 from app.engine.transaction_executor import TransactionExecutor
 from app.metrics.execution_metrics import ExecutionMetrics
 from app.metrics.prometheus import PrometheusTelemetry
@@ -64,6 +65,7 @@ class Parts:
     report: Report
     telemetry: PrometheusTelemetry
     methods: MethodAdmin
+    switch: TradingSwitch
     supervisor: Supervisor
     background: Mapping[str, Work]
 
@@ -94,7 +96,7 @@ async def open_parts(
     """Open everything; `stack` closes what was opened. Raises StartupError."""
     opened = await _open(settings, stack)
     wired = _Wired(opened, Supervisor(on_failure))
-    await read_first(wired.identification, wired.admin)
+    await read_first(wired.identification, wired.switch, wired.admin)
     return wired.parts()
 
 
@@ -106,11 +108,12 @@ class _Loads(Protocol):
     async def load(self) -> None: ...
 
 
-async def read_first(identification: _Identifies, switches: _Loads) -> None:
+async def read_first(identification: _Identifies, *states: _Loads) -> None:
     """Read what must be known before anything is executed; raises StartupError."""
     try:
         await identification.identify()
-        await switches.load()
+        for state in states:
+            await state.load()
     except IntakeError as error:
         todo = error.todo or "look at the database"
         raise StartupError("DATABASE_UNREACHABLE", error.what, todo) from error
@@ -163,7 +166,9 @@ class _Wired:
         opened.telemetry.methods = self.executor.states
         opened.stack.push_async_callback(self._last_notes)
         self.lease = Lease(opened.store, self.clock)
-        self.manager = _manager(opened, self.ports)
+        self.switch = TradingSwitch(opened.store, self.clock)
+        self.manager = _manager(opened, self.ports, self.switch)
+        self.switch.on_change = self._wake
         self.confirmation = self._confirmation()
         self.notices.on_notice = self.confirmation.notice
         self.engine = self._engine()
@@ -191,6 +196,7 @@ class _Wired:
             executor=self.executor,
             confirmation=self.confirmation,
             lease=self.lease,
+            switch=self.switch,
             policy=self._policy(),
             transaction_timeout_seconds=execution.transaction_timeout,
             reserve_lamports=int(self.opened.settings.wallet.reserve_sol * LAMPORTS_PER_SOL),
@@ -203,6 +209,7 @@ class _Wired:
             executor=self.executor,
             lease=self.lease,
             supervisor=self.supervisor,
+            switch=self.switch,
             limits=Limits(
                 execution.max_concurrent_executions,
                 execution.execution_timeout,
@@ -218,6 +225,7 @@ class _Wired:
             self._report(),
             self.opened.telemetry,
             self.admin,
+            self.switch,
             self.supervisor,
             self._background(),
         )
@@ -250,6 +258,7 @@ class _Wired:
             executor=self.executor,
             lease=self.lease,
             telemetry=opened.telemetry,
+            switch=self.switch,
         )
         report.failure = lambda: self.supervisor.failure
         return report
@@ -260,6 +269,7 @@ class _Wired:
             **self.methods.background,
             "chain": self.identification.run,
             "method-switches": self.admin.run,
+            "trading-state": self.switch.run,
             "system-notes": self.notes.run,
             "metrics": opened.metrics.run,
             "notifications": partial(opened.store.listen, self._wake),
@@ -330,10 +340,11 @@ def _executor(opened: _Opened, clock: SystemClock, methods: MethodsBuilder) -> T
     )
 
 
-def _manager(opened: _Opened, ports: Ports) -> OrderManager:
+def _manager(opened: _Opened, ports: Ports, switch: TradingSwitch) -> OrderManager:
     execution, orders = opened.settings.execution, opened.settings.order_management
     return OrderManager(
         ports,
+        switch=switch,
         rules=SignalRules(
             markets=opened.markets,
             methods=opened.settings.methods.order,
@@ -345,4 +356,5 @@ def _manager(opened: _Opened, ports: Ports) -> OrderManager:
         order_timeout_seconds=orders.order_timeout,
         queue_max=execution.max_queue,
         history_max=orders.max_history_size,
+        in_sequence=[name for name, each in opened.settings.strategies.items() if each.in_sequence],
     )

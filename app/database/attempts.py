@@ -19,6 +19,7 @@ from app.database.expressions import constant, exact_sum, summed
 from app.database.rows import attempt_values
 from app.database.running import change, fetch, fetch_value
 from app.database.tables import ATTEMPTS, LIVE, ORDERS
+from app.database.trading import is_halted
 from app.database.trail import Note, append
 from app.domain.attempt import AttemptStatus, LanePlan, Signed, Spend, StoredAttempt
 from app.domain.errors import IllegalMoveError
@@ -26,6 +27,7 @@ from app.domain.events import EventKind
 from app.domain.money import BASE_UNITS_MAX
 from app.domain.order import OrderStatus, OrderView
 from app.engine.ports import Balances, Claimed, LostLease, Shortage
+from app.engine.store_port import Halted
 
 WALLET_LOCKS: Final = 7_305_002
 """First key of the advisory locks that let one STORE of a wallet be judged at a time on PostgreSQL."""
@@ -65,11 +67,13 @@ _INSERT = insert(ATTEMPTS)
 
 def store_attempt(
     conn: Connection, process_id: str, storing: Storing
-) -> Claimed | LostLease | Shortage:
-    """Judge the funds, move the order by compare-and-swap, insert the attempt, tell the event."""
+) -> Claimed | LostLease | Shortage | Halted:
+    """Judge halt and funds, move the order by compare-and-swap, insert the attempt, tell the event."""
     view = storing.claimed.view
     if view.live_attempt is not None:
         raise IllegalMoveError(f"order {view.order.order_id} has a live attempt")
+    if is_halted(conn):
+        return Halted()
     shortage = _shortage(conn, view.order.wallet, storing)
     if shortage is not None:
         return shortage
@@ -92,7 +96,7 @@ def store_attempt(
 
 def _attempt(storing: Storing) -> StoredAttempt:
     view = storing.claimed.view
-    number = len(view.attempts) + 1
+    number = view.next_number
     return StoredAttempt(
         attempt_id=f"{view.order.order_id}/{number}",
         order_id=view.order.order_id,

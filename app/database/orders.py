@@ -18,6 +18,7 @@ from app.database import (
     reading,
     record,
     switches,
+    trading,
     trail,
 )
 from app.database.addresses import address_of
@@ -25,7 +26,7 @@ from app.database.attempts import Storing
 from app.database.claims import Holder
 from app.database.engine import Database, open_database
 from app.database.migrate import refuse_unmigrated
-from app.database.places import KEYS, ORDERS, SKIPPING, SYSTEM, WALLETS, Place
+from app.database.places import KEYS, ORDERS, SEQUENCES, SKIPPING, SYSTEM, WALLETS, Place
 from app.database.trail import Head, Note
 from app.domain.attempt import LanePlan, Signed
 from app.domain.changes import Change
@@ -44,7 +45,7 @@ from app.engine.ports import (
     Shortage,
     StatisticsRow,
 )
-from app.engine.store_port import MethodSwitches
+from app.engine.store_port import Halted, MethodSwitches, TradingState
 
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +68,7 @@ class SqlStore:
             return intake.accept(conn, new, full=full, rejection=rejection)
 
         key = new.signal.client_order_id or new.idempotency_key or new.order_id
-        return await self._database.write(unit, (KEYS, key))
+        return await self._database.write(unit, (SEQUENCES if new.in_sequence else KEYS, key))
 
     async def cancel(
         self, account: str, order_id: str, at_us: int
@@ -80,9 +81,10 @@ class SqlStore:
     # ------------------------------------------------------------ leases
 
     async def claim(
-        self, limit: int, at_us: int, *, overdue_only: bool = False
+        self, limit: int, at_us: int, *, overdue_only: bool = False, live_only: bool = False
     ) -> Sequence[Claimed]:
-        take = claims.claim_overdue if overdue_only else claims.claim
+        others = claims.claim_live if live_only else claims.claim
+        take = claims.claim_overdue if overdue_only else others
         return await self._database.write(
             lambda conn: take(conn, self._holder, limit, at_us), SKIPPING
         )
@@ -90,6 +92,12 @@ class SqlStore:
     async def adopt(self, limit: int) -> Sequence[Claimed]:
         return await self._database.write(
             lambda conn: claims.adopt(conn, self._holder, limit), SKIPPING
+        )
+
+    async def take_over(self, account: str, order_id: str) -> Claimed | None:
+        return await self._database.write(
+            lambda conn: claims.take_over(conn, self._holder, account, order_id),
+            (ORDERS, order_id),
         )
 
     async def disown(self, known: Mapping[str, int]) -> int:
@@ -126,7 +134,7 @@ class SqlStore:
         balances: Balances,
         reserve_lamports: int,
         at_us: int,
-    ) -> Claimed | LostLease | Shortage:
+    ) -> Claimed | LostLease | Shortage | Halted:
         storing = Storing(
             claimed=claimed,
             signed=signed,
@@ -215,6 +223,15 @@ class SqlStore:
 
     async def method_switches(self) -> MethodSwitches:
         return await self._database.read(switches.read)
+
+    async def trading_state(self) -> TradingState:
+        return await self._database.read(trading.read)
+
+    async def halt(self, reason: str | None, at_us: int) -> TradingState:
+        return await self._database.write(lambda conn: trading.halt(conn, reason, at_us), SYSTEM)
+
+    async def resume(self, at_us: int) -> TradingState:
+        return await self._database.write(lambda conn: trading.resume(conn, at_us), SYSTEM)
 
     # ------------------------------------------------------------ the database as a whole
 

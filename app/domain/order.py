@@ -131,6 +131,11 @@ class OrderView:
         return next((a for a in self.attempts if a.status.live), None)
 
     @property
+    def next_number(self) -> int:
+        """The number of the next attempt: those of attempts that a database lost are left out."""
+        return self.attempts[-1].number + 1 if self.attempts else 1
+
+    @property
     def dead_attempts(self) -> int:
         """How many signed attempts are proved dead."""
         return sum(1 for a in self.attempts if a.status.dead)

@@ -58,7 +58,7 @@ def next_step(view: OrderView, now_us: int, policy: RetryPolicy) -> NextStep:
     if view.dead_attempts > policy.max_retries:
         what = _with_trouble(view, f"{view.dead_attempts} attempts are proved dead")
         return End(OrderStatus.FAILED, ReasonCode.RETRIES_EXHAUSTED, what)
-    return Prepare(number=len(view.attempts) + 1)
+    return Prepare(number=view.next_number)
 
 
 def out_of_time(view: OrderView) -> End:

@@ -1,7 +1,8 @@
 """ExecutionEngine: the worker pool, and the tasks that keep it fed, alive and honest."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -16,8 +17,10 @@ from app.engine.held import Held
 from app.engine.lease import Lease
 from app.engine.lifecycle import Lifecycle
 from app.engine.order_manager import OrderManager
+from app.engine.order_time import OrderTime
 from app.engine.ports import Claimed, Ports
 from app.engine.supervision import Supervisor
+from app.engine.trading_state import TradingSwitch
 from app.engine.transaction_executor import TransactionExecutor
 
 POLL_SECONDS: Final = 0.25
@@ -44,7 +47,7 @@ class Limits:
 class ExecutionEngine:
     """Claims orders into `max_concurrent_executions` slots and drives each until it needs none."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every part by its name
         self,
         ports: Ports,
         *,
@@ -54,6 +57,7 @@ class ExecutionEngine:
         executor: TransactionExecutor,
         lease: Lease,
         supervisor: Supervisor,
+        switch: TradingSwitch,
         limits: Limits,
     ) -> None:
         """Take the parts; `start` puts them to work."""
@@ -65,6 +69,7 @@ class ExecutionEngine:
         self._executor = executor
         self._lease = lease
         self._supervisor = supervisor
+        self._switch = switch
         self._clock = ports.clock
         self._telemetry = ports.telemetry
         self._slots = limits.slots
@@ -73,6 +78,7 @@ class ExecutionEngine:
         self._queue: asyncio.Queue[Held] = asyncio.Queue()
         self._running: dict[str, Held] = {}
         self._ending: dict[str, Held] = {}
+        self._resolving: list[Held] = []
         self._claiming = asyncio.Lock()
         self._unclear = False
         self._wake = asyncio.Event()
@@ -163,20 +169,30 @@ class ExecutionEngine:
         free = self._slots - self.busy
         if free <= 0 or self._stopping or not self._lease.held():
             return
-        if not self.can_execute():
+        if not self._switch.may_hold():
             return
-        now_us = self._clock.now_us()
-        if await self._claimed(lambda: self._store.claim(free, now_us), self._take) == free:
+        live_only = not self._switch.may_sign()
+        if not live_only and not self.can_execute():
+            return
+        time = OrderTime(self._clock)
+        taken = await self._claimed(
+            lambda: self._store.claim(free, time.now_us(), live_only=live_only), self._take, time
+        )
+        if taken == free:
             self._wake.set()
 
     async def _claimed(
-        self, ask: Callable[[], Awaitable[Sequence[Claimed]]], take: Callable[[Held], None]
+        self,
+        ask: Callable[[], Awaitable[Sequence[Claimed]]],
+        take: Callable[[Held], None],
+        time: OrderTime | None = None,
     ) -> int:
         """Claim in single file, and take what was given; gives how many.
 
         A claim whose answer was lost may have taken orders that nobody here knows of, nor anybody else
         may take: such orders are freed before the next claim.
         """
+        time = time or OrderTime(self._clock)
         async with self._claiming:
             if self._unclear:
                 await self._store.disown(self._known())
@@ -184,12 +200,52 @@ class ExecutionEngine:
             claims = await ask()
             self._unclear = False
             for claimed in claims:
-                take(Held(claimed, self._store, self._recorded))
+                take(Held(claimed, self._store, self._recorded, time))
         return len(claims)
+
+    @asynccontextmanager
+    async def taken_over(self, account: str, order_id: str) -> AsyncIterator[Held | None]:
+        """Hold an order in doubt in the place of whoever watches it, to be given back at the end.
+
+        None: it is not in doubt, or not the account's. Raises IntakeError.
+        """
+        self._switch.demand_leave_to_hold()
+        taken: list[Held] = []
+
+        async def ask() -> Sequence[Claimed]:
+            claimed = await self._store.take_over(account, order_id)
+            return [] if claimed is None else [claimed]
+
+        def take(held: Held) -> None:
+            for other in (*self._confirmation.held(), *self._running.values()):
+                if other.order_id == order_id:
+                    other.forsake()
+            taken.append(held)
+            self._resolving.append(held)
+
+        await self._claimed(ask, take)
+        try:
+            yield taken[0] if taken else None
+        finally:
+            for held in taken:
+                self._resolving.remove(held)
+                await self._give_back(held)
+
+    async def _give_back(self, held: Held) -> None:
+        """Let it be watched again, or leave it: what is over matches no row."""
+        try:
+            await self._store.release(held.claimed)
+        except IntakeError as error:
+            _log.warning("an order was not given back", order_id=held.order_id, why=error.what)
 
     def _known(self) -> dict[str, int]:
         """Give the versions of the held orders: what is still held in memory may be held no more."""
-        everywhere = self._confirmation.held(), self._running.values(), self._ending.values()
+        everywhere = (
+            self._confirmation.held(),
+            self._running.values(),
+            self._ending.values(),
+            self._resolving,
+        )
         known: dict[str, int] = {}
         for held in chain.from_iterable(everywhere):
             if held.lost:
@@ -299,18 +355,20 @@ class ExecutionEngine:
                 await self._manager.refresh_figures()
                 if not self._stopping and self._lease.held():
                     self._unclear = True  # an order that is held and not known would wait for ever
-                    await self._end_overdue()
-                    await self._adopt()
+                    if self._switch.may_hold():
+                        await self._end_overdue()
+                        await self._adopt()
             except IntakeError as error:
                 _log.warning("housekeeping has to wait", why=error.what)
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
     async def _end_overdue(self) -> None:
         """End orders whose deadline passed while they waited; this needs no slot."""
-        now_us = self._clock.now_us()
+        time = OrderTime(self._clock)
         await self._claimed(
-            lambda: self._store.claim(OVERDUE_BATCH, now_us, overdue_only=True),
+            lambda: self._store.claim(OVERDUE_BATCH, time.now_us(), overdue_only=True),
             lambda held: self._ending.update({held.order_id: held}),
+            time,
         )
         try:
             for order_id, held in list(self._ending.items()):

@@ -10,7 +10,7 @@ from app.domain import changes
 from app.domain.attempt import Blockhash, LanePlan, Signed
 from app.domain.changes import Change
 from app.domain.errors import ReasonCode, RefusedError, TransientError
-from app.domain.order import Order, OrderStatus, OrderView
+from app.domain.order import OrderStatus, OrderView
 from app.domain.outcome import ProgramError
 from app.domain.retry import End, RetryPolicy, Watch, backoff_us, next_step, out_of_time
 from app.domain.signal import US
@@ -24,6 +24,8 @@ from app.engine.ports import (
     Ports,
     Shortage,
 )
+from app.engine.store_port import Halted
+from app.engine.trading_state import TradingSwitch
 from app.engine.transaction_executor import TransactionExecutor
 
 JITTER_MAX = 1_000
@@ -41,6 +43,7 @@ class Lifecycle:
         executor: TransactionExecutor,
         confirmation: Confirmation,
         lease: Lease,
+        switch: TradingSwitch,
         policy: RetryPolicy,
         transaction_timeout_seconds: float,
         reserve_lamports: int,
@@ -52,6 +55,7 @@ class Lifecycle:
         self._executor = executor
         self._confirmation = confirmation
         self._lease = lease
+        self._switch = switch
         self._clock = ports.clock
         self._telemetry = ports.telemetry
         self._policy = policy
@@ -60,7 +64,7 @@ class Lifecycle:
 
     async def advance(self, held: Held) -> None:
         """Do the next thing an order needs; `held.settled` tells when the slot may go back."""
-        step = next_step(held.view, self._clock.now_us(), self._policy)
+        step = next_step(held.view, held.time.now_us(), self._policy)
         if isinstance(step, Watch):
             self._confirmation.watch(held)
         elif isinstance(step, End):
@@ -70,7 +74,7 @@ class Lifecycle:
 
     async def _prepare(self, held: Held, number: int) -> None:
         try:
-            plan, signed = await self._sign(held.view, number)
+            plan, signed = await self._sign(held, number)
             await self._keep(held, plan, signed)
         except _OutOfTimeError:
             end = out_of_time(held.view)
@@ -83,9 +87,9 @@ class Lifecycle:
         except TransientError as trouble:
             await self.requeue(held, trouble.code, trouble.what)
 
-    async def _sign(self, view: OrderView, number: int) -> tuple[LanePlan, Signed]:
+    async def _sign(self, held: Held, number: int) -> tuple[LanePlan, Signed]:
         """Quote, build, simulate and sign; nothing that can execute leaves the process here."""
-        order = view.order
+        view, order = held.view, held.view.order
         was_private = any(attempt.plan.private for attempt in view.attempts)
         plan = self._executor.plan(order, was_private=was_private)
         if plan is None:
@@ -98,12 +102,12 @@ class Lifecycle:
         explained = self._trading.check(draft, simulation)
         if explained is not None:
             raise _trouble(explained)
-        blockhash = await self._blockhash(order)
-        self._demand_lease()
+        blockhash = await self._blockhash(held)
+        self._demand_leave(held)
         return plan, await self._timed("sign", self._trading.sign(draft, simulation, blockhash))
 
-    async def _blockhash(self, order: Order) -> Blockhash:
-        left = (order.deadline_us - self._clock.now_us()) / US
+    async def _blockhash(self, held: Held) -> Blockhash:
+        left = (held.view.order.deadline_us - held.time.now_us()) / US
         life = min(self._transaction_timeout_seconds, left)
         blockhash = await self._chain.blockhash(life)
         if blockhash is not None:
@@ -113,18 +117,20 @@ class Lifecycle:
             raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what)
         raise _OutOfTimeError
 
-    def _demand_lease(self) -> None:
+    def _demand_leave(self, held: Held) -> None:
+        """Ask right before signing, and again right before the store: steps before may take long."""
+        if held.out_of_time:
+            raise _OutOfTimeError
         if not self._lease.held():
             raise TransientError(ReasonCode.STORAGE_UNAVAILABLE, "the lease is not renewed")
+        self._switch.demand()
 
     async def _keep(self, held: Held, plan: LanePlan, signed: Signed) -> None:
         """STORE: the attempt is committed before its first byte may leave."""
         balances = await self._trading.balances(held.view.order.wallet)
-        self._demand_lease()
-        if self._clock.now_us() >= held.view.order.deadline_us:
-            raise _OutOfTimeError
+        self._demand_leave(held)
 
-        async def store(claimed: Claimed) -> Claimed | LostLease | Shortage:
+        async def store(claimed: Claimed) -> Claimed | LostLease | Shortage | Halted:
             return await self._store.store_attempt(
                 claimed,
                 signed,
@@ -135,6 +141,8 @@ class Lifecycle:
             )
 
         stored = await self._timed("store", held.write(store))
+        if isinstance(stored, Halted):  # by another process, just now
+            raise TransientError(ReasonCode.TRADING_HALTED, "trading is halted")
         if isinstance(stored, Shortage):
             error = TransientError if stored.passing else RefusedError
             code = ReasonCode.FUNDS_RESERVED if stored.passing else ReasonCode.INSUFFICIENT_FUNDS

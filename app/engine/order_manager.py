@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -22,6 +22,7 @@ from app.engine.ports import (
     QueueFigures,
     StatisticsRow,
 )
+from app.engine.trading_state import TradingSwitch
 
 DEFAULT_ACCOUNT: Final = "default"
 CANCEL_BATCH: Final = 200
@@ -34,6 +35,7 @@ UNFINISHED: Final = (
     OrderStatus.QUEUED,
 )
 """In the order of an order's way, and the queue again: some go back to it meanwhile."""
+_FULL: Final = IntakeRefusal.FULL
 POLL_SECONDS: Final = 0.5
 """How often a waiting reader looks itself, for changes made by another process."""
 
@@ -43,26 +45,33 @@ _log = structlog.get_logger(__name__)
 class OrderManager:
     """Takes signals in durably and idempotently, cancels, and reads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every part by its name
         self,
         ports: Ports,
         *,
+        switch: TradingSwitch,
         rules: SignalRules,
         wallet: str,
         new_id: Callable[[], str],
         order_timeout_seconds: float,
         queue_max: int,
         history_max: int,
+        in_sequence: Collection[str] = (),
     ) -> None:
-        """`wallet` names the wallet that executes; `history_max` settled orders are kept in memory."""
+        """`wallet` names the wallet that executes; `history_max` settled orders are kept in memory.
+
+        Orders of the strategies `in_sequence` do not overtake their opposites.
+        """
         self._store = ports.store
         self._clock = ports.clock
         self._telemetry = ports.telemetry
+        self._switch = switch
         self._rules = rules
         self._wallet = wallet
         self._new_id = new_id
         self._order_timeout_us = int(order_timeout_seconds * US)
         self._queue_max = queue_max
+        self._in_sequence = frozenset(in_sequence)
         self._history: OrderedDict[str, OrderView] = OrderedDict()
         self._history_max = history_max
         self._changed = asyncio.Event()
@@ -116,15 +125,17 @@ class OrderManager:
     async def _submit(self, body: object, account: str, key: str | None) -> Accepted:
         if not self._accepting:
             raise IntakeError(ReasonCode.SHUTTING_DOWN, "the service is stopping", retryable=True)
+        self._switch.demand_reconciled()
         if key is not None and not is_key_text(key):
             what = "Idempotency-Key is not a text of 1 to 128 printable characters"
             raise SignalError(ReasonCode.INVALID_FIELD, what, field="Idempotency-Key")
         now_us = self._clock.now_us()
         parsed = parse_signal(body, self._rules, now_us)
         new = self._new_order(parsed, account, key, now_us)
-        found = await self._store.accept(new, full=self._full(), rejection=_stale(new))
+        halted = not self._switch.may_sign()
+        found = await self._store.accept(new, full=halted or self._full(), rejection=_stale(new))
         if isinstance(found, IntakeRefusal):
-            raise _refused(found)
+            raise self._switch.refusal() if halted and found is _FULL else _refused(found)
         if not found.replayed and not found.order.status.final:
             self._pending += 1
             self.on_work()
@@ -146,6 +157,7 @@ class OrderManager:
             idempotency_key=key,
             accepted_at_us=now_us,
             deadline_us=ends_us,
+            in_sequence=signal.strategy in self._in_sequence,
         )
 
     def _full(self) -> bool:
@@ -158,7 +170,11 @@ class OrderManager:
     # ------------------------------------------------------------ cancel
 
     async def cancel(self, account: str, order_id: str) -> tuple[CancelOutcome, Order | None]:
-        """Cancel an order, or ask for it when an attempt is alive."""
+        """Cancel an order, or ask for it when an attempt is alive.
+
+        Raises IntakeError(RECONCILING) while nobody knows whether the chain has executed it.
+        """
+        self._switch.demand_reconciled()
         at_us = self._clock.now_us()
         outcome, order = await self._store.cancel(account, order_id, at_us)
         if outcome in (CancelOutcome.REQUESTED, CancelOutcome.CANCELED):

@@ -125,6 +125,24 @@ class MethodSwitches:
     resets: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class TradingState:
+    """Whether anything may be signed, for all processes; `reason` and `since_us` of the halt.
+
+    `reconciling`: the database lost commits, and is not known yet to agree with the chain.
+    """
+
+    halted: bool
+    reason: str | None = None
+    since_us: int | None = None
+    reconciling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """Trading was halted before the attempt could be stored. Nothing was written."""
+
+
 class Store(Protocol):
     """Orders, attempts and events, durable. Each call is one unit of work.
 
@@ -144,16 +162,21 @@ class Store(Protocol):
         ...
 
     async def claim(
-        self, limit: int, at_us: int, *, overdue_only: bool = False
+        self, limit: int, at_us: int, *, overdue_only: bool = False, live_only: bool = False
     ) -> Sequence[Claimed]:
         """Take up to `limit` free orders that are due: live attempts first, then priority, then age.
 
         `overdue_only`: only queued or executing orders past their deadline, due or not, to be ended.
+        `live_only`: only those with a live attempt, to be watched.
         """
         ...
 
     async def adopt(self, limit: int) -> Sequence[Claimed]:
         """Take free orders that need watching but no slot: in doubt, or filled and not finalized."""
+        ...
+
+    async def take_over(self, account: str, order_id: str) -> Claimed | None:
+        """Take an order in doubt, whoever holds it; None: it is not in doubt, or not the account's."""
         ...
 
     async def disown(self, known: Mapping[str, int]) -> int:
@@ -173,7 +196,7 @@ class Store(Protocol):
         balances: Balances,
         reserve_lamports: int,
         at_us: int,
-    ) -> Claimed | LostLease | Shortage:
+    ) -> Claimed | LostLease | Shortage | Halted:
         """Commit a signed attempt and move its order to submitted; its bytes may be pushed only after."""
         ...
 
@@ -249,4 +272,16 @@ class Store(Protocol):
 
     async def method_switches(self) -> MethodSwitches:
         """Read what is switched."""
+        ...
+
+    async def trading_state(self) -> TradingState:
+        """Read whether anything may be signed."""
+        ...
+
+    async def halt(self, reason: str | None, at_us: int) -> TradingState:
+        """Halt trading for all processes, and tell the event unless it was so already."""
+        ...
+
+    async def resume(self, at_us: int) -> TradingState:
+        """Go on, and tell the event; a database that is being reconciled stays halted."""
         ...

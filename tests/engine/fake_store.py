@@ -5,8 +5,9 @@ own `apply`. Work is done in one step; faults come before it, or after it was co
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import TypeVar
 
 from app.domain.attempt import AttemptStatus, LanePlan, Signed, StoredAttempt
@@ -27,7 +28,7 @@ from app.engine.ports import (
     Shortage,
     StatisticsRow,
 )
-from app.engine.store_port import MethodSwitches
+from app.engine.store_port import Halted, MethodSwitches, TradingState
 from tests.engine.scripting import Script
 
 T = TypeVar("T")
@@ -72,17 +73,26 @@ class FakeDatabase:
     breaches: list[str] = field(default_factory=list)
     """Promises seen broken; noted here, since what is raised in a port may be survived."""
     shortage: Shortage | None = None
+    trading: TradingState = field(default_factory=lambda: TradingState(halted=False))
     moved: Callable[[OrderView, OrderView], None] = lambda _before, _after: None
-    _open: dict[str, None] = field(default_factory=dict)
+    keys: dict[tuple[str, str, str], Row] = field(default_factory=dict)
+    """Orders by account and by what names them: the kind of key, and the key."""
+    counts: Counter[OrderStatus] = field(default_factory=Counter)
+    _open: dict[str, Row] = field(default_factory=dict)
 
-    def unsettled(self) -> list[Row]:
+    def unsettled(self) -> Collection[Row]:
         """List the orders that somebody has, or may yet have, something to do with."""
-        return [self.rows[key] for key in self._open]
+        return self._open.values()
 
     def add(self, row: Row) -> None:
         """Commit a new order."""
-        self.rows[row.order.order_id] = row
-        self._open[row.order.order_id] = None
+        order = row.order
+        self.rows[order.order_id] = self._open[order.order_id] = row
+        self.counts[order.status] += 1
+        for kind, key in _keys(order.idempotency_key, order.signal.client_order_id):
+            self.keys[order.account, kind, key] = row
+        if is_over(order):
+            del self._open[order.order_id]
 
     def order(self, order_id: str) -> Order:
         """Give an order."""
@@ -114,6 +124,8 @@ class FakeDatabase:
     def put(self, row: Row, view: OrderView) -> None:
         """Commit an order as it is now."""
         before, row.view = row.view, view
+        self.counts[before.order.status] -= 1
+        self.counts[view.order.status] += 1
         if is_over(view.order):
             self._open.pop(view.order.order_id, None)
         self.moved(before, view)
@@ -124,6 +136,17 @@ class FakeDatabase:
             return row.process is None
         beat = self.processes.get(row.process)
         return beat is None or self.clock.monotonic() - beat > LEASE_SECONDS
+
+    def overtakes(self, order: Order) -> bool:
+        """Tell whether an order that keeps its sequence has an opposite one before it, not ended yet."""
+        return order.in_sequence and any(
+            earlier.in_sequence
+            and not earlier.status.final
+            and (earlier.wallet, earlier.signal.market) == (order.wallet, order.signal.market)
+            and earlier.signal.action is not order.signal.action
+            and _age(earlier) < _age(order)
+            for earlier in (row.order for row in self.unsettled())
+        )
 
     def seal(self, limit: int) -> int:
         """Give the next events their positions and hashes."""
@@ -182,16 +205,9 @@ class FakeStore:
         return Accepted(order, replayed=False)
 
     def _named_by(self, new: NewOrder) -> list[Row]:
-        keys = (new.idempotency_key, new.signal.client_order_id)
-        return [
-            row
-            for row in self.database.rows.values()
-            if row.order.account == new.account
-            and (
-                (keys[0] is not None and row.order.idempotency_key == keys[0])
-                or (keys[1] is not None and row.order.signal.client_order_id == keys[1])
-            )
-        ]
+        named = _keys(new.idempotency_key, new.signal.client_order_id)
+        found = (self.database.keys.get((new.account, kind, key)) for kind, key in named)
+        return [row for row in found if row is not None]
 
     async def cancel(
         self, account: str, order_id: str, at_us: int
@@ -230,30 +246,36 @@ class FakeStore:
     # ------------------------------------------------------------ leases
 
     async def claim(
-        self, limit: int, at_us: int, *, overdue_only: bool = False
+        self, limit: int, at_us: int, *, overdue_only: bool = False, live_only: bool = False
     ) -> Sequence[Claimed]:
-        work = self._overdue if overdue_only else self._due
+        others = self._live if live_only else self._due
+        work = self._overdue if overdue_only else others
         return await self.script.run(
             "claim_overdue" if overdue_only else "claim", lambda: work(limit, at_us)
         )
 
+    def _live(self, limit: int, at_us: int) -> list[Claimed]:
+        rows = [
+            row
+            for row in self.database.unsettled()
+            if row.order.status is OrderStatus.SUBMITTED
+            and row.order.in_doubt_since_us is None
+            and self._free(row)
+        ]
+        return self._take(rows[:limit], at_us)
+
     def _due(self, limit: int, at_us: int) -> list[Claimed]:
-        first = self._rows(
-            lambda row: (
-                row.order.status is OrderStatus.SUBMITTED
-                and row.order.in_doubt_since_us is None
-                and self._free(row)
-            )
-        )
-        rest = self._rows(
-            lambda row: (
-                (row.order.status is OrderStatus.EXECUTING and self._free(row))
-                or (
-                    row.order.status is OrderStatus.QUEUED and row.order.next_attempt_at_us <= at_us
-                )
-            )
-        )
-        return self._take([*first, *rest][:limit], at_us)
+        first, rest = [], []
+        for row in self.database.unsettled():
+            order = row.view.order
+            if order.status is OrderStatus.QUEUED:
+                if order.next_attempt_at_us <= at_us and not self.database.overtakes(order):
+                    rest.append(row)
+            elif order.status is OrderStatus.EXECUTING and self._free(row):
+                rest.append(row)
+            elif order.status is OrderStatus.SUBMITTED and order.in_doubt_since_us is None:
+                first += [row] if self._free(row) else []
+        return self._take([*_ranked(first), *_ranked(rest)][:limit], at_us)
 
     def _overdue(self, limit: int, at_us: int) -> list[Claimed]:
         rows = self._rows(
@@ -285,11 +307,7 @@ class FakeStore:
         return self._take(rows[:limit], self.database.clock.now_us())
 
     def _rows(self, wanted: Callable[[Row], bool]) -> list[Row]:
-        rows = [row for row in self.database.unsettled() if wanted(row)]
-        return sorted(
-            rows,
-            key=lambda r: (-r.order.signal.priority, r.order.accepted_at_us, r.order.order_id),
-        )
+        return _ranked([row for row in self.database.unsettled() if wanted(row)])
 
     def _free(self, row: Row) -> bool:
         return self.database.free(row, self.process)
@@ -312,6 +330,18 @@ class FakeStore:
             self.database.put(row, replace(row.view, order=taken))
             claims.append(Claimed(row.view))
         return claims
+
+    async def take_over(self, account: str, order_id: str) -> Claimed | None:
+        return await self.script.run("take_over", lambda: self._take_over(account, order_id))
+
+    def _take_over(self, account: str, order_id: str) -> Claimed | None:
+        row = self.database.rows.get(order_id)
+        if row is None or row.order.account != account or row.order.in_doubt_since_us is None:
+            return None
+        row.process = self.process
+        taken = replace(row.order, version=row.order.version + 1)
+        self.database.put(row, replace(row.view, order=taken))
+        return Claimed(row.view)
 
     async def disown(self, known: Mapping[str, int]) -> int:
         return await self.script.run("disown", lambda: self._disown(known))
@@ -367,14 +397,16 @@ class FakeStore:
         balances: Balances,
         reserve_lamports: int,
         at_us: int,
-    ) -> Claimed | LostLease | Shortage:
+    ) -> Claimed | LostLease | Shortage | Halted:
         return await self.script.run(
             "store_attempt", lambda: self._store_attempt(claimed, signed, plan, at_us)
         )
 
     def _store_attempt(
         self, claimed: Claimed, signed: Signed, plan: LanePlan, at_us: int
-    ) -> Claimed | LostLease | Shortage:
+    ) -> Claimed | LostLease | Shortage | Halted:
+        if self.database.trading.halted:
+            return Halted()
         if self.database.shortage is not None:
             return self.database.shortage
         row = self._held(claimed)
@@ -385,7 +417,7 @@ class FakeStore:
             or len(row.view.attempts) != len(claimed.view.attempts)
         ):
             return LostLease()
-        number = len(row.view.attempts) + 1
+        number = row.view.next_number
         attempt = StoredAttempt(
             attempt_id=f"{row.order.order_id}/{number}",
             order_id=row.order.order_id,
@@ -406,14 +438,12 @@ class FakeStore:
         return await self.script.run("record", lambda: self._record(claimed, changes))
 
     def _record(self, claimed: Claimed, changes: Sequence[Change]) -> Claimed | LostLease:
-        for change in changes:  # what is illegal for the caller's order raises, as it does there
-            claimed = Claimed(apply(claimed.view, change))
-        row = self.database.rows[claimed.view.order.order_id]
-        if row.process != self.process or row.order.version != claimed.view.order.version:
+        wanted = reduce(apply, changes, claimed.view)  # what is illegal for the caller's order raises
+        row = self._held(claimed)
+        if row is None:
             return LostLease()
-        view = row.view
+        view = wanted if row.view is claimed.view else reduce(apply, changes, row.view)
         for change in changes:
-            view = apply(view, change)
             self.database.tell(view.order.order_id, change.kind, change.at_us, change.data)
         if settled(view):
             row.process = None
@@ -497,24 +527,59 @@ class FakeStore:
 
         return await self.script.run("method_switches", work)
 
+    async def trading_state(self) -> TradingState:
+        return await self.script.run("trading_state", lambda: self.database.trading)
+
+    async def halt(self, reason: str | None, at_us: int) -> TradingState:
+        def work() -> TradingState:
+            before = self.database.trading
+            if not before.halted:
+                self.database.tell(SYSTEM, EventKind.TRADING_HALTED, at_us, {"reason": reason})
+                self.database.trading = replace(
+                    before, halted=True, reason=reason, since_us=at_us
+                )
+            return self.database.trading
+
+        return await self.script.run("halt", work)
+
+    async def resume(self, at_us: int) -> TradingState:
+        def work() -> TradingState:
+            before = self.database.trading
+            if before.halted and not before.reconciling:
+                self.database.tell(SYSTEM, EventKind.TRADING_RESUMED, at_us, {})
+                self.database.trading = TradingState(halted=False)
+            return self.database.trading
+
+        return await self.script.run("resume", work)
+
     async def figures(self) -> QueueFigures:
         return await self.script.run("figures", self._figures)
 
     def _figures(self) -> QueueFigures:
-        orders = [row.order for row in self.database.rows.values()]
-        found = Counter(order.status for order in orders)
-        counts = {status: found[status] for status in OrderStatus}
+        orders = [row.order for row in self.database.unsettled()]
+        counts = {status: self.database.counts[status] for status in OrderStatus}
         doubts = [o.in_doubt_since_us for o in orders if o.in_doubt_since_us is not None]
         queued = [o.accepted_at_us for o in orders if o.status is OrderStatus.QUEUED]
         return QueueFigures(
             pending=counts[OrderStatus.QUEUED],
             active=counts[OrderStatus.EXECUTING] + counts[OrderStatus.SUBMITTED],
-            completed=sum(1 for order in orders if order.status.final),
+            completed=sum(count for status, count in counts.items() if status.final),
             in_doubt=len(doubts),
             by_status=counts,
             oldest_queued_us=min(queued, default=None),
             oldest_in_doubt_us=min(doubts, default=None),
         )
+
+
+def _ranked(rows: list[Row]) -> list[Row]:
+    return sorted(
+        rows, key=lambda r: (-r.order.signal.priority, r.order.accepted_at_us, r.order.order_id)
+    )
+
+
+def _keys(*named: str | None) -> Iterator[tuple[str, str]]:
+    kinds = ("idempotency_key", "client_order_id")
+    return ((kind, key) for kind, key in zip(kinds, named, strict=True) if key is not None)
 
 
 def _new_order(new: NewOrder, rejection: tuple[str, str] | None) -> Order:
@@ -551,4 +616,8 @@ def _matches(order: Order, which: OrderFilter) -> bool:
 
 
 def _place(view: OrderView) -> tuple[int, str]:
-    return view.order.accepted_at_us, view.order.order_id
+    return _age(view.order)
+
+
+def _age(order: Order) -> tuple[int, str]:
+    return order.accepted_at_us, order.order_id

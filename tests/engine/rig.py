@@ -19,6 +19,7 @@ from app.engine.order_manager import OrderManager
 from app.engine.ports import Executor, Ports
 from app.engine.settlement import Settlement
 from app.engine.supervision import Supervisor
+from app.engine.trading_state import TradingSwitch
 from app.engine.transaction_executor import TransactionExecutor
 from tests.domain.makers import RULES, S
 from tests.engine.fake_chain import FakeChain
@@ -89,6 +90,7 @@ class Rig:
         self.supervisor = Supervisor(self.failures.append)
         self.policy = RetryPolicy(int(knobs.retry_delay * S), knobs.max_retries)
         self.lease = Lease(self.store, self.clock)
+        self.switch = TradingSwitch(self.store, self.clock)
         self.manager = self._manager()
         executors = self._executors()
         self.executor = self.executor_kind(
@@ -113,6 +115,7 @@ class Rig:
             executor=self.executor,
             confirmation=self.confirmation,
             lease=self.lease,
+            switch=self.switch,
             policy=self.policy,
             transaction_timeout_seconds=knobs.transaction_timeout,
             reserve_lamports=0,
@@ -125,6 +128,7 @@ class Rig:
             executor=self.executor,
             lease=self.lease,
             supervisor=self.supervisor,
+            switch=self.switch,
             limits=Limits(knobs.slots, knobs.execution_timeout, knobs.drain),
         )
 
@@ -141,6 +145,7 @@ class Rig:
     def _manager(self) -> OrderManager:
         return OrderManager(
             self.ports,
+            switch=self.switch,
             rules=self.rules,
             wallet="main",
             new_id=lambda: str(next(self.world.ids)),

@@ -41,6 +41,7 @@ def response_schemas() -> dict[str, Schema]:
         "EventList": closed({"events": array(ref("Event")), "next_after": whole()}),
         "Method": _method(),
         "MethodList": closed({"methods": array(ref("Method"))}),
+        "Trading": _trading(),
         "Status": _status(),
         "Problem": _problem(),
     }
@@ -188,6 +189,20 @@ def _method() -> Schema:
     return _open(properties)
 
 
+def _trading() -> Schema:
+    return closed(
+        {
+            "state": {"type": "string", "enum": ["active", "halted"]},
+            "reason": nullable(string()),
+            "since": nullable(time()),
+            "reconciling": {"type": "boolean"},
+            "blocks_left": described(
+                nullable(whole()), "To be finalized before the chain is read; null: not known."
+            ),
+        }
+    )
+
+
 def _status() -> Schema:
     counts = ("pending", "active", "completed", "in_doubt")
     chain = {
@@ -203,6 +218,7 @@ def _status() -> Schema:
         "network": string(),
         "version": string(),
         "uptime_seconds": {"type": "number", "minimum": 0},
+        "trading": ref("Trading"),
         "chain": _open(chain),
         "queue": _open({name: whole() for name in counts}),
         "workers": {},

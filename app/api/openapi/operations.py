@@ -5,8 +5,10 @@ from http import HTTPStatus
 
 from app.api.openapi.shapes import (
     Schema,
+    closed,
     described,
     enum,
+    nullable,
     one_of_names,
     order_id,
     ref,
@@ -80,6 +82,8 @@ def paths(markets: Sequence[str] | None, methods: Sequence[str] | None) -> Schem
         "/orders/{order_id}/events": {"get": _order_events()},
         "/events": {"get": _events()},
         **_method_paths(methods),
+        "/trading/halt": {"post": _halt()},
+        "/trading/resume": {"post": _resume()},
         "/status": {"get": _status()},
         "/metrics": {"get": _metrics()},
         "/healthz": {"get": _health()},
@@ -333,6 +337,34 @@ def _method_paths(methods: Sequence[str] | None) -> Schema:
     }
     one = operation("getMethod", "Show a submission method's state")
     return {"/methods": {"get": every}, "/methods/{name}": {"get": one}, **switches}
+
+
+def _halt() -> Schema:
+    content = {
+        "schema": closed({"reason": nullable(text())}, optional=["reason"]),
+        "examples": {"why": {"value": {"reason": "the market has gone mad"}}},
+    }
+    operation = _operation(
+        "haltTrading",
+        "system",
+        "Halt trading: nothing new is signed until it is resumed, in any process",
+        answers={"200": _json("Trading", "Halted; what is alive is followed to its end.")},
+        problems=(400, 413, 415, 422, 500, 503),
+    )
+    return {
+        **operation,
+        "requestBody": {"required": False, "content": {"application/json": content}},
+    }
+
+
+def _resume() -> Schema:
+    return _operation(
+        "resumeTrading",
+        "system",
+        "Resume trading; refused while the database is being reconciled with the chain",
+        answers={"200": _json("Trading", "Active.")},
+        problems=(409, 422, 500, 503),
+    )
 
 
 def _status() -> Schema:

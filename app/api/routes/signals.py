@@ -24,7 +24,7 @@ async def post_signal(call: Call) -> Answer:
     try:
         call.query()
         key = call.header("Idempotency-Key")
-        body = await _json_body(call)
+        body = await json_body(call)
     except Problem as problem:
         _tell_refused(service, problem)
         raise
@@ -32,10 +32,23 @@ async def post_signal(call: Call) -> Answer:
     return _accepted(accepted)
 
 
-async def _json_body(call: Call) -> object:
+async def json_body(call: Call) -> object:
+    """Give the body's JSON document; raises Problem for what is none or is not declared as such."""
     _require_json(call)
-    declared = parse_integer(call.header("Content-Length") or "")
-    return parse_json(await read_body(call.receive, declared))
+    return parse_json(await _body(call))
+
+
+async def optional_json_body(call: Call) -> object | None:
+    """Give the body's JSON document, None for an empty body; raises Problem as `json_body`."""
+    body = await _body(call)
+    if not body:
+        return None
+    _require_json(call)
+    return parse_json(body)
+
+
+async def _body(call: Call) -> bytes:
+    return await read_body(call.receive, parse_integer(call.header("Content-Length") or ""))
 
 
 def _require_json(call: Call) -> None:
