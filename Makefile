@@ -3,13 +3,14 @@
 SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check demo bench selftest requirements clean
+.PHONY: help setup run test check demo bench chaos selftest requirements clean
 
 help:
 	@echo "make run           the service, with its sandbox chain, in the foreground"
 	@echo "make demo          a batch of signals traded before your eyes"
 	@echo "make selftest      orders through every configured method on a private sandbox"
 	@echo "make bench         rates and times, measured"
+	@echo "make chaos         trouble of every kind for MINUTES=20, SEED=1, DATABASE=both|sqlite|postgres"
 	@echo "make check         format, lint, types, layers, house laws"
 	@echo "make test          make check, every test, coverage"
 	@echo "make setup         .venv, and nothing else"
@@ -31,6 +32,10 @@ selftest:
 
 bench:
 	@tools/setup.sh dev && exec .venv/bin/python -m benchmarks
+
+chaos:
+	@tools/setup.sh dev && exec .venv/bin/python -m tests.chaos --seed $(or $(SEED),1) \
+	    --minutes $(or $(MINUTES),20) --database $(or $(DATABASE),both)
 
 check:
 	@tools/setup.sh dev && exec tools/check.sh

@@ -261,7 +261,33 @@ def executions_by_order(url: str, wallet: str) -> Counter[str]:
     return counted
 
 
+@dataclass(frozen=True)
+class Execution:
+    """A successful transaction of ours: the attempt of an order that it is, and whose key it names."""
+
+    order_id: str
+    number: int
+    client_hash: str
+    signature: str
+
+
+def executions_of(url: str, wallet: str) -> list[Execution]:
+    """List every successful transaction that bears our memo, over the wallet's whole history."""
+    executed = []
+    for found in signatures_of(url, wallet):
+        for text in texts_in_memo(found["memo"] or "") if found["err"] is None else ():
+            order_id, number, client_hash = text.removeprefix("synergy7:").split("/")
+            each = Execution(order_id, int(number), client_hash, found["signature"])
+            executed.append(each)
+    return executed
+
+
+def texts_in_memo(memo: str) -> list[str]:
+    """Give our texts in a memo as nodes show it: `[length] text; [length] text`."""
+    texts = (part.partition("] ")[2] for part in memo.split("; "))
+    return [text for text in texts if text.startswith("synergy7:")]
+
+
 def orders_in_memo(memo: str) -> list[str]:
     """Give the order ids in a memo as nodes show it: `[length] text; [length] text`."""
-    texts = (part.partition("] ")[2] for part in memo.split("; "))
-    return [text.split(":")[1].split("/")[0] for text in texts if text.startswith("synergy7:")]
+    return [text.split(":")[1].split("/")[0] for text in texts_in_memo(memo)]

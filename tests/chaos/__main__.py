@@ -1,0 +1,50 @@
+"""A seeded soak, measured: `python -m tests.chaos --seed 1 --minutes 20 --database both`."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from tests.chaos.kinds import ALL, ON_POSTGRES
+from tests.chaos.report import Report
+from tests.chaos.world import Plan, run
+
+OUTPUT = Path("output/chaos.md")
+SHARES = {
+    "both": (("sqlite", 0.3), ("postgres", 0.7)),
+    "sqlite": (("sqlite", 1),),
+    "postgres": (("postgres", 1),),
+}
+
+
+def plans(seed: int, minutes: float, database: str, *, keep: bool = False) -> list[Plan]:
+    """Give the runs of one command, one after the other."""
+    return [Plan(seed, name, minutes * 60 * share, keep=keep) for name, share in SHARES[database]]
+
+
+def kinds_of(database: str) -> list[str]:
+    """Give the kinds that must have a count."""
+    absent = {"sqlite": ON_POSTGRES, "postgres": ("full_disk",), "both": ()}[database]
+    return [kind for kind in ALL if kind not in absent]
+
+
+def main(arguments: list[str]) -> int:
+    """Run it, print and write the report; 1 when anything was found or something did not happen."""
+    parser = argparse.ArgumentParser("tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--database", choices=sorted(SHARES), default="both")
+    parser.add_argument("--keep", action="store_true", help="leave databases and logs behind")
+    given = parser.parse_args(arguments)
+    wanted = plans(given.seed, given.minutes, given.database, keep=given.keep)
+    outcomes = [asyncio.run(run(plan)) for plan in wanted]
+    report = Report(outcomes, kinds_of(given.database))
+    text = f"{report.text()}\n\n{report.line()}\n"
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(f"# Chaos\n\n{text}")
+    print(text, end="")  # noqa: T201
+    return 1 if report.failures() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,173 @@
+"""What is done to processes, their disk, their clock and their database while orders are in flight."""
+
+import asyncio
+import errno
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+from tests.chaos.books import Books, held_by, versions
+from tests.chaos.cast import Node, Postgres, Unit
+from tests.shim import Control
+
+PAUSE_SECONDS: Final = (3.3, 5.0)
+"""Longer than a lease: others may take over."""
+FULL_SECONDS: Final = (0.5, 2.5)
+LOCK_SECONDS: Final = (0.5, 4.0)
+CLOCK_US_MAX: Final = 40_000_000
+LOOK_SECONDS: Final = 0.05
+RECOVERY_SECONDS_MAX: Final = 60.0
+
+WEIGHTS: Final[Mapping[str, int]] = {
+    "sigkill_service": 10,
+    "sigstop": 4,
+    "sigkill_sandbox": 2,
+    "clock_jump": 2,
+    "full_disk": 2,
+    "locked_database": 2,
+    "postgres_restart": 2,
+}
+"""How often each is done in one round; the first round does each of them once."""
+
+
+@dataclass
+class Deeds:
+    """Breaks one thing after the other, by the seed."""
+
+    rng: Random
+    books: Books
+    node: Node
+    services: Sequence[Unit]
+    kinds: Sequence[str]
+    control: Control | None = None
+    postgres: Postgres | None = None
+    pause_between: float = 3.0
+    hits: Counter[str] = field(default_factory=Counter)
+    missed: Counter[str] = field(default_factory=Counter)
+    recoveries: list[float] = field(default_factory=list)
+    """Seconds from a process's start until every order its killed predecessor held was taken up."""
+    recovered: list[int] = field(default_factory=list)
+    """How many orders that were."""
+    first_round: asyncio.Event = field(default_factory=asyncio.Event)
+    _deck: list[str] = field(default_factory=list)
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def do(self) -> None:
+        """Break things until cancelled."""
+        deeds: Mapping[str, Callable[[], Awaitable[bool]]] = {
+            "sigkill_service": self._kill_service,
+            "sigkill_sandbox": self._kill_sandbox,
+            "sigstop": self._pause,
+            "clock_jump": self._jump,
+            "full_disk": self._fill_disk,
+            "locked_database": self._lock,
+            "postgres_restart": self._restart_postgres,
+        }
+        self._deck = self.rng.sample(list(self.kinds), len(self.kinds))
+        while True:
+            if not self._deck:
+                self.first_round.set()
+                round_ = [kind for kind in self.kinds for _ in range(WEIGHTS[kind])]
+                self._deck = self.rng.sample(round_, len(round_))
+            kind = self._deck.pop()
+            hit = await deeds[kind]()
+            (self.hits if hit else self.missed)[kind] += 1
+            if not hit and not self.first_round.is_set():
+                self._deck.insert(0, kind)
+            await asyncio.sleep(self.rng.expovariate(1 / self.pause_between))
+
+    async def in_flight(self, unit: Unit | None = None) -> Mapping[str, int]:
+        """Give the versions of orders in flight, of one process or of all."""
+        if unit is None:
+            return await versions(self.books) or {}
+        return await held_by(self.books, unit.pid) or {}
+
+    def _some_service(self) -> Unit:
+        free = [unit for unit in self.services if not unit.busy.locked() and unit.alive]
+        return self.rng.choice(free or list(self.services))
+
+    async def _kill_service(self) -> bool:
+        unit = self._some_service()
+        async with unit.busy:
+            held = await self.in_flight(unit)
+            unit.kill()
+            unit.launch()
+        task = asyncio.create_task(self._recovery(unit.started_at, held))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return bool(held)
+
+    async def _recovery(self, started_at: float, held: Mapping[str, int]) -> None:
+        """Measure how long it takes until each of these orders has been taken up or has ended."""
+        if not held:
+            return
+        left = dict(held)
+        while left and time.monotonic() < started_at + RECOVERY_SECONDS_MAX:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = await versions(self.books, list(left))
+            if now is not None:
+                left = {key: was for key, was in left.items() if now.get(key) == was}
+        self.recoveries.append(time.monotonic() - started_at)
+        self.recovered.append(len(held))
+
+    async def _kill_sandbox(self) -> bool:
+        async with self.node.unit.busy:
+            held = await self.in_flight()
+            self.node.unit.kill()
+            await asyncio.sleep(self.rng.uniform(0, 0.5))
+            self.node.unit.launch()
+        return bool(held)
+
+    async def _pause(self) -> bool:
+        unit = self._some_service()
+        async with unit.busy:
+            held = await self.in_flight(unit)
+            unit.signal(signal.SIGSTOP)
+            await asyncio.sleep(self.rng.uniform(*PAUSE_SECONDS))
+            unit.signal(signal.SIGCONT)
+        return bool(held)
+
+    async def _jump(self) -> bool:
+        """Set the wall clock of all services to another time, forth or back; there it goes on from."""
+        assert self.control is not None
+        held = await self.in_flight()
+        self.control.set_clock_offset(self.rng.randint(-CLOCK_US_MAX, CLOCK_US_MAX))
+        return bool(held)
+
+    async def _fill_disk(self) -> bool:
+        """Let no byte be written to the databases for a while; counted when a write was refused."""
+        assert self.control is not None
+        held, before = await self.in_flight(), self.control.failed()
+        self.control.set_errno(self.rng.choice([errno.ENOSPC, errno.ENOSPC, errno.EIO]))
+        try:
+            await asyncio.sleep(self.rng.uniform(*FULL_SECONDS))
+        finally:
+            self.control.set_errno(0)
+        return bool(held) and self.control.failed() > before
+
+    async def _lock(self) -> bool:
+        held = await self.in_flight()
+        try:
+            async with self.books.locked():
+                await asyncio.sleep(self.rng.uniform(*LOCK_SECONDS))
+        except Exception:  # noqa: BLE001 - a database that is too busy to be locked was not
+            return False
+        return bool(held)
+
+    async def _restart_postgres(self) -> bool:
+        assert self.postgres is not None
+        held = await self.in_flight()
+        await asyncio.to_thread(self.postgres.restart)
+        return bool(held)
+
+    async def end(self) -> None:
+        """Mend what can be mended, and wait for what is being measured."""
+        if self.control is not None:
+            self.control.set_errno(0)
+        for unit in self.services:
+            unit.signal(signal.SIGCONT)
+        await asyncio.gather(*self._background, return_exceptions=True)

@@ -1,0 +1,123 @@
+"""What a run says of itself: counts by kind, what was found, and one line at the end."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from tests.chaos.kinds import ALL
+from tests.chaos.world import Outcome
+
+ORDERS_PER_MINUTE: Final = 500
+FAULTS_PER_MINUTE: Final = 1_000
+SHOWN: Final = 20
+
+
+class Report:
+    """The outcomes of one command, taken together."""
+
+    def __init__(self, outcomes: Sequence[Outcome], kinds: Sequence[str] = ALL) -> None:
+        self.outcomes = outcomes
+        self.kinds = kinds
+        self.hits: Counter[str] = sum((each.hits for each in outcomes), Counter())
+        self.missed: Counter[str] = sum((each.missed for each in outcomes), Counter())
+        self.minutes = sum(each.seconds for each in outcomes) / 60
+
+    @property
+    def orders(self) -> int:
+        return sum(len(each.documents) for each in self.outcomes)
+
+    @property
+    def faults(self) -> int:
+        return sum(self.hits[kind] for kind in self.kinds)
+
+    @property
+    def recovery_p99_ms(self) -> int:
+        """The 99th percentile of all recoveries, or the worst of less than a hundred."""
+        found = sorted(seconds for each in self.outcomes for seconds in each.recoveries)
+        return round(found[math.ceil(len(found) * 0.99) - 1] * 1_000) if found else 0
+
+    def count(self, name: str) -> int:
+        """Count a kind of finding."""
+        return sum(len(getattr(each.findings, name)) for each in self.outcomes)
+
+    def failures(self) -> list[str]:
+        """Name everything for which the run has failed."""
+        failed = [
+            f"{name} is {self.count(name)}"
+            for name in ("duplicates", "lost", "wrong_finals", "refused")
+            if self.count(name)
+        ]
+        failed += [f"{kind} has no count" for kind in self.kinds if not self.hits[kind]]
+        if self.orders < ORDERS_PER_MINUTE * self.minutes:
+            failed.append(f"under {ORDERS_PER_MINUTE} orders a minute")
+        if self.faults < FAULTS_PER_MINUTE * self.minutes:
+            failed.append(f"under {FAULTS_PER_MINUTE} faults a minute")
+        return failed
+
+    def line(self) -> str:
+        """Give the one line."""
+        return (
+            f"orders={self.orders} faults={self.faults} duplicates={self.count('duplicates')}"
+            f" lost={self.count('lost')} wrong_finals={self.count('wrong_finals')}"
+            f" in_doubt={self.count('in_doubt')} recovery_p99_ms={self.recovery_p99_ms}"
+        )
+
+    def text(self) -> str:
+        """Write everything else, in Markdown."""
+        parts = [*map(_run, self.outcomes), self._table(), self._findings()]
+        if failed := self.failures():
+            parts.append("Failed: " + "; ".join(failed))
+        return "\n\n".join(parts)
+
+    def _table(self) -> str:
+        head = "| fault | hit with orders in flight | hit nobody's order |\n|---|---|---|"
+        rows = [
+            f"| `{kind}` | {self.hits[kind]:,} | {self.missed[kind]:,} |" for kind in self.kinds
+        ]
+        return "\n".join([head, *rows, f"| all | {self.faults:,} | {self.missed.total():,} |"])
+
+    def _findings(self) -> str:
+        lines = [
+            f"- {name}: {text}"
+            for name in ("duplicates", "lost", "wrong_finals", "in_doubt", "refused")
+            for each in self.outcomes
+            for text in getattr(each.findings, name)[:SHOWN]
+        ]
+        return "\n".join(lines) or "Nothing was found."
+
+
+def filled_share(outcome: Outcome, calm: Outcome | None, seconds: float) -> tuple[int, int]:
+    """Give how many orders a calm run of the seed filled, and how many of those this one did in time."""
+    wanted = outcome.fills if calm is None else calm.fills
+    good = [
+        key
+        for key, took in wanted.items()
+        if key in outcome.fills and (calm is None or took is not None)
+    ]
+    taken = (outcome.fills[key] for key in good)
+    return len(good), sum(took is not None and took <= seconds for took in taken)
+
+
+def _run(outcome: Outcome) -> str:
+    plan, minutes = outcome.plan, outcome.seconds / 60
+    wanted, filled = filled_share(outcome, None, 300)
+    slowest = sorted((took for took in outcome.fills.values() if took is not None), reverse=True)[
+        :3
+    ]
+    recovered = sorted(outcome.recoveries)
+    rates = f"{len(outcome.documents) / minutes:,.0f} orders, {outcome.hits.total() / minutes:,.0f}"
+    share, most = filled / max(wanted, 1), max(outcome.recovered, default=0)
+    lines = [
+        f"## {plan.database}, seed {plan.seed}",
+        "",
+        f"- {minutes:.2f} minutes of trouble, settled in {outcome.settled_in:.1f} s: {outcome.wall}",
+        f"- {rates} faults a minute",
+        f"- orders: {dict(outcome.statuses.most_common())}",
+        f"- filled within order_timeout: {filled:,} of {wanted:,} ({share:.2%}); slowest {slowest} s",
+        f"- recoveries: {len(recovered)} of up to {most} orders; the longest took {recovered[-3:]} s",
+        f"- what bots heard: {dict(outcome.heard.most_common(12))}",
+        f"- ends that nobody asked for: {dict(outcome.ends)}",
+        f"- requests: {dict(outcome.requests.most_common(20))}",
+    ]
+    return "\n".join(lines)

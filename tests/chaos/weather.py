@@ -1,0 +1,117 @@
+"""Trouble on the sandbox: rules for the next requests, forks and outages, and what of it was met."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+import aiohttp
+
+from tests.chaos.cast import Node
+from tests.chaos.kinds import CHAIN, REQUESTS
+
+TICK_SECONDS: Final = 1.0
+CLEAR_TICKS: Final = 12
+"""Rules that nothing has met are taken back now and then, and used-up ones with them."""
+OWED_TICKS_MAX: Final = 6
+SPREAD: Final = 0.5
+CALM_TRIES: Final = 60
+
+
+@dataclass
+class Weather:
+    """Scripts the sandbox's faults by the seed, and counts by its journal whom they hit."""
+
+    node: Node
+    rng: Random
+    in_flight: Callable[[], bool]
+    """Whether an order was in flight all the time since the last tick."""
+    scale: float = 1.0
+    """How much of the planned pace."""
+    events_per_second: float = 0.5
+    kinds: Mapping[str, Any] = field(default_factory=lambda: REQUESTS)
+    hits: Counter[str] = field(default_factory=Counter)
+    """Faults that hit something while orders were in flight, by kind."""
+    missed: Counter[str] = field(default_factory=Counter)
+    """Faults that hit a request of nobody's order."""
+    requests: Counter[str] = field(default_factory=Counter)
+    """Requests to each endpoint by method."""
+    _owed: dict[str, float] = field(default_factory=lambda: dict.fromkeys(REQUESTS, 0.0))
+    _posted: Counter[str] = field(default_factory=Counter)
+    _read: int = 0
+    _life: int = 0
+    _deck: list[str] = field(default_factory=list)
+
+    async def blow(self, http: aiohttp.ClientSession) -> None:
+        """Make trouble until cancelled."""
+        ticks = 0
+        while True:
+            await self._tick(http, clear=ticks % CLEAR_TICKS == 0)
+            ticks += 1
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def storm(self, http: aiohttp.ClientSession) -> None:
+        """Let forks, missing blocks and outages happen until cancelled."""
+        while True:
+            await asyncio.sleep(self.rng.expovariate(self.events_per_second))
+            if not self._deck:
+                self._deck = self.rng.sample(list(CHAIN), len(CHAIN))
+            kind = self._deck.pop()
+            was = self.in_flight()
+            fields = CHAIN[kind](self.rng)
+            if await self.node.ask(http, "POST", "fault", {"kind": kind, **fields}) is not None:
+                (self.hits if was and self.in_flight() else self.missed)[kind] += 1
+
+    async def calm(self, http: aiohttp.ClientSession) -> None:
+        """End all trouble, as soon as the sandbox listens."""
+        await self.read(http)
+        for _ in range(CALM_TRIES):
+            if await self.node.ask(http, "DELETE", "faults") is not None:
+                return
+            await asyncio.sleep(TICK_SECONDS / 2)
+        raise TimeoutError("the sandbox does not come back")
+
+    async def read(self, http: aiohttp.ClientSession) -> None:
+        """Read the journal on: what was asked, and what was done to it."""
+        if self.node.unit.starts != self._life:  # a chain that was killed has no journal any more
+            self._life, self._read = self.node.unit.starts, 0
+            self._posted.clear()
+        found = await self.node.ask(http, "GET", f"journal?after={self._read}")
+        counts = self.hits if self.in_flight() else self.missed
+        for entry in (found or {}).get("entries", ()):
+            self._read = entry["n"]
+            self.requests[f"{entry['endpoint']} {entry['rpc_method']}"] += 1
+            for kind in entry["faults"]:
+                if kind in REQUESTS:
+                    counts[kind] += 1
+                    self._posted[kind] -= 1
+                    self._owed[kind] -= 1
+
+    async def _tick(self, http: aiohttp.ClientSession, *, clear: bool) -> None:
+        await self.read(http)
+        if clear and await self.node.ask(http, "DELETE", "faults") is not None:
+            self._posted.clear()
+        rules: list[dict[str, Any]] = []
+        for name, kind in self.kinds.items():
+            pace = kind.per_minute * self.scale * TICK_SECONDS / 60
+            self._owed[name] += pace * self.rng.uniform(0.3, 1.7)
+            count = int(min(self._owed[name], pace * OWED_TICKS_MAX + 1)) - self._posted[name]
+            rules += self._rules(name, max(0, count))
+        if rules and await self.node.ask(http, "POST", "faults", rules) is not None:
+            for rule in rules:
+                self._posted[rule["kind"]] += rule["count"]
+
+    def _rules(self, name: str, count: int) -> list[dict[str, Any]]:
+        """Spread a number of hits over the kind's targets."""
+        kind = REQUESTS[name]
+        drawn = Counter(self.rng.choice(kind.targets) for _ in range(count))
+        rules = []
+        for (endpoint, rpc_method), hits in drawn.items():
+            rule: dict[str, Any] = {"kind": name, "count": hits, **kind.fields(self.rng)}
+            rule |= {"probability": SPREAD, "seed": self.rng.randrange(2**31)}
+            rule |= {"endpoint": endpoint} if endpoint else {}
+            rule |= {"rpc_method": rpc_method} if rpc_method else {}
+            rules.append(rule)
+        return rules
