@@ -190,6 +190,25 @@ def adopt(conn: Connection, holder: Holder, limit: int) -> Sequence[Claimed]:
     return _take(conn, holder, taken, None)
 
 
+_TAKE_OVER = (
+    update(ORDERS)
+    .where(
+        ORDERS.c.order_id == bindparam("id"),
+        ORDERS.c.account == bindparam("of_account"),
+        ORDERS.c.in_doubt_since_us.is_not(None),
+    )
+    .values(process=bindparam(_ME), version=ORDERS.c.version + 1)
+    .returning(ORDERS)
+)
+
+
+def take_over(conn: Connection, holder: Holder, account: str, order_id: str) -> Claimed | None:
+    """Take an order in doubt from whoever holds it, alive or not: its writes match no row any more."""
+    values = {"id": order_id, "of_account": account, _ME: holder.process_id}
+    row = conn.execute(_TAKE_OVER, values).one_or_none()
+    return None if row is None else Claimed(views_of(conn, [row])[0])
+
+
 _moves = _is(OrderStatus.QUEUED)
 _tells = or_(_moves, ORDERS.c.process.is_not(None))
 _TAKE = (

@@ -35,6 +35,9 @@ class ReasonCode(StrEnum):
     KEY_CONFLICT = "KEY_CONFLICT"
     ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
     ORDER_FINAL = "ORDER_FINAL"
+    ORDER_NOT_IN_DOUBT = "ORDER_NOT_IN_DOUBT"
+    RESOLUTION_CONTRADICTED = "RESOLUTION_CONTRADICTED"
+    RESOLUTION_TOO_EARLY = "RESOLUTION_TOO_EARLY"
     METHOD_NOT_FOUND = "METHOD_NOT_FOUND"
     QUEUE_FULL = "QUEUE_FULL"
     DATABASE_BUSY = "DATABASE_BUSY"
@@ -63,6 +66,7 @@ class ReasonCode(StrEnum):
     ATTEMPT_EXPIRED = "ATTEMPT_EXPIRED"
     CANCEL_REQUESTED = "CANCEL_REQUESTED"
     FILL_REVERTED = "FILL_REVERTED"
+    RESOLVED_BY_OPERATOR = "RESOLVED_BY_OPERATOR"
     ALREADY_EXECUTED = "ALREADY_EXECUTED"
     # passing troubles: the order backs off and goes on
     CHAIN_UNAVAILABLE = "CHAIN_UNAVAILABLE"
@@ -103,6 +107,10 @@ class IntakeError(Synergy7Error):
 
 class NotFoundError(Synergy7Error):
     """What was asked for is not there."""
+
+
+class ResolutionError(Synergy7Error):
+    """An order in doubt is not resolved as an operator asked; nothing was changed."""
 
 
 class RefusedError(Synergy7Error):

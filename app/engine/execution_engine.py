@@ -209,7 +209,7 @@ class ExecutionEngine:
 
         None: it is not in doubt, or not the account's. Raises IntakeError.
         """
-        self._switch.demand_leave_to_hold()
+        self._switch.demand_reconciled()
         taken: list[Held] = []
 
         async def ask() -> Sequence[Claimed]:

@@ -12,6 +12,7 @@ from app.domain.attempt import StoredAttempt, Submission
 from app.domain.changes import Change
 from app.domain.order import OrderView
 from app.domain.outcome import Dispute
+from app.engine.order_time import OrderTime
 from app.engine.ports import Claimed, LostLease, Store
 
 _log = structlog.get_logger(__name__)
@@ -25,9 +26,10 @@ T = TypeVar("T")
 class Held:
     """The handle on a claimed order: workers, pushes and the watch all write through it."""
 
-    def __init__(self, claimed: Claimed, store: Store, recorded: Recorded) -> None:
+    def __init__(self, claimed: Claimed, store: Store, recorded: Recorded, time: OrderTime) -> None:
         """Take over a claim; `settled` is set when the order needs its slot no longer."""
         self.claimed = claimed
+        self.time = time
         self.settled = asyncio.Event()
         self.lost = False
         self.cancel_requested = claimed.view.order.cancel_requested_at_us is not None
@@ -51,9 +53,19 @@ class Held:
         return self.claimed.view.order.order_id
 
     @property
+    def out_of_time(self) -> bool:
+        """Tell whether the deadline has passed: nothing is signed or pushed any more."""
+        return self.time.now_us() >= self.view.order.deadline_us
+
+    @property
     def live(self) -> StoredAttempt | None:
         """The attempt that may still land."""
         return self.claimed.view.live_attempt
+
+    def forsake(self) -> None:
+        """Leave the order: this process holds it by another handle from now on."""
+        self.lost = True
+        self.settled.set()
 
     def pushed(self, number: int, submission: Submission, at_us: int) -> None:
         """Keep a push of an attempt: the next write records it, whatever else that write is about."""

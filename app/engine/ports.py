@@ -19,6 +19,7 @@ from app.domain.outcome import (
     Unreachable,
 )
 from app.domain.quote import Limit, Quote
+from app.domain.resolution import Testimony
 from app.engine.store_port import (
     Accepted,
     Balances,
@@ -242,6 +243,9 @@ class Chain(Protocol):
 
         A status alone is one endpoint's word: as many must agree as for `prove_dead`, and none deny it.
         """
+
+    async def testimony(self, attempt: StoredAttempt) -> Sequence[Testimony]:
+        """Ask each endpoint, for an operator, what it knows of the attempt; never raises."""
 
     async def landing_notice(self, signature: str) -> None:
         """Ask to be woken when the signature is seen; an accelerator only; never raises."""

@@ -17,6 +17,7 @@ from app.domain.outcome import (
     Seen,
     Unreachable,
 )
+from app.domain.resolution import Testimony
 from app.engine.ports import LandedTransaction, ProvedFailure, Simulation, Snapshot
 from app.solana import decode
 from app.solana.blockhash_ring import LIFE_BLOCKS, BlockhashRing
@@ -269,6 +270,10 @@ class RpcChain:
     async def prove_failed(self, attempt: StoredAttempt) -> ProvedFailure | NotProved:
         """See the port."""
         return await self._witnesses.prove_failed(attempt)
+
+    async def testimony(self, attempt: StoredAttempt) -> Sequence[Testimony]:
+        """See the port."""
+        return await self._witnesses.testimony(attempt)
 
 
 _COMMITMENTS: Final = tuple(Commitment)

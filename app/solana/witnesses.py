@@ -19,7 +19,9 @@ from app.domain.outcome import (
     NotProved,
     Proof,
     Seen,
+    Unreachable,
 )
+from app.domain.resolution import Testimony
 from app.engine.ports import LandedTransaction, ProvedFailure
 from app.solana import decode
 from app.solana.endpoints import words
@@ -163,6 +165,12 @@ class Witnesses:
             [each.reason for each in told if not isinstance(each, LandedTransaction)]
         )
 
+    async def testimony(self, attempt: StoredAttempt) -> Sequence[Testimony]:
+        """Ask each endpoint what it knows: its finalized height first, the status second."""
+        return await asyncio.gather(
+            *(_testimony(client, attempt, self._genesis) for client in self._clients)
+        )
+
 
 def _outcome(told: Seen | LandedTransaction) -> tuple[int, bool]:
     return told.slot, told.error is None
@@ -273,6 +281,21 @@ async def _word(
         landed = NotProved(f"{client.endpoint}: no failure that is final")
         return _Landing(client.endpoint, status, landed)
     return _Landing(client.endpoint, status, await _landed(client, attempt.signature))
+
+
+async def _testimony(
+    client: JsonRpcClient, attempt: StoredAttempt, genesis: str | None
+) -> Testimony:
+    heights = None
+    try:
+        await _demand_chain(client, genesis)
+        heights = await _ask(client, "getEpochInfo", [{"commitment": "finalized"}], decode.heights)
+        status = await _status(client, attempt)
+        if isinstance(status, Absent) and status.context_slot < heights.slot:
+            raise ValueError(f"{client.endpoint}: the status is older than the height")  # noqa: TRY301
+    except ValueError as error:
+        return Testimony(client.endpoint, heights, Unreachable(str(error)))
+    return Testimony(client.endpoint, heights, status)
 
 
 async def _landed(client: JsonRpcClient, signature: str) -> LandedTransaction | NotProved:

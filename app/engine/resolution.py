@@ -1,0 +1,132 @@
+"""Resolver: an operator ends an order in doubt, unless what the chain shows speaks against it."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from app.domain.attempt import StoredAttempt
+from app.domain.changes import Change
+from app.domain.errors import IntakeError, NotFoundError, ReasonCode, ResolutionError
+from app.domain.order import Fill, OrderView
+from app.domain.outcome import ProgramError, Seen, Unreachable
+from app.domain.resolution import (
+    Resolution,
+    Testimony,
+    Word,
+    parse_word,
+    refuse_contradicted,
+    resolved_filled,
+    resolved_unfilled,
+)
+from app.engine.execution_engine import ExecutionEngine
+from app.engine.held import Held
+from app.engine.order_manager import OrderManager
+from app.engine.ports import LandedTransaction, Ports
+
+_log = structlog.get_logger(__name__)
+
+
+class Resolver:
+    """Takes the order from whoever watches it, asks the chain once more, and only then writes.
+
+    In this order a landing that somebody sees meanwhile is never lost: its fill is either written
+    first, and the order is no longer in doubt, or it is seen here.
+    """
+
+    def __init__(self, ports: Ports, *, engine: ExecutionEngine, manager: OrderManager) -> None:
+        """`engine` gives and takes back the orders of this process."""
+        self._chain = ports.chain
+        self._trading = ports.trading
+        self._clock = ports.clock
+        self._engine = engine
+        self._manager = manager
+
+    async def resolve(self, account: str, order_id: str, body: object) -> OrderView:
+        """Resolve an order in doubt as `body` says (see `parse_word`); gives it as it ended.
+
+        Raises SignalError, NotFoundError(ORDER_NOT_FOUND), ResolutionError, or IntakeError.
+        """
+        view = await self._known(account, order_id)
+        word = parse_word(body, self._manager.rules.markets.get(view.order.signal.market))
+        async with self._engine.taken_over(account, order_id) as held:
+            if held is None:
+                raise _not_in_doubt(await self._known(account, order_id))
+            await self._resolve(held, word, account)
+            view = held.view
+        _log.warning(
+            "an operator resolved an order", order_id=order_id, resolution=word.resolution.value
+        )
+        return view
+
+    async def _known(self, account: str, order_id: str) -> OrderView:
+        view = await self._manager.view(account, order_id)
+        if view is None:
+            raise NotFoundError(ReasonCode.ORDER_NOT_FOUND, "no order has this id")
+        return view
+
+    async def _resolve(self, held: Held, word: Word, by: str) -> None:
+        attempt = held.live
+        if attempt is None:
+            raise _not_in_doubt(held.view)
+        told = await self._chain.testimony(attempt)
+        refuse_contradicted(word.resolution, told, attempt.last_valid_block_height)
+        landed = await self._chain.transaction(attempt.signature)
+        made = self._changes(held.view, attempt, word, told, landed, by)
+        if not await held.record(lambda _view: made):
+            what = "another process took the order meanwhile"
+            raise IntakeError(ReasonCode.DATABASE_BUSY, what, todo="try again", retryable=True)
+
+    def _changes(
+        self,
+        view: OrderView,
+        attempt: StoredAttempt,
+        word: Word,
+        told: Sequence[Testimony],
+        landed: LandedTransaction | Unreachable | None,
+        by: str,
+    ) -> list[Change]:
+        at_us = self._clock.now_us()
+        shown = landed if isinstance(landed, LandedTransaction) else None
+        if word.resolution is Resolution.FILLED:
+            fill = self._fill(view, attempt, shown)
+            return resolved_filled(view, word, told, by=by, at_us=at_us, fill=fill)
+        error = self._error(told, shown)
+        return resolved_unfilled(view, word, told, by=by, at_us=at_us, error=error)
+
+    def _fill(
+        self, view: OrderView, attempt: StoredAttempt, shown: LandedTransaction | None
+    ) -> Fill | None:
+        """Read the fill from the chain, which knows better than anybody; None: it cannot be read."""
+        if shown is None:
+            return None
+        if shown.error is not None:
+            raise _contradicted("an endpoint shows the transaction, and that it failed")
+        try:
+            return self._trading.fill(view.order, attempt, shown)
+        except Exception:  # noqa: BLE001 - then the operator has to say what it traded
+            _log.exception("a fill could not be read", order_id=view.order.order_id)
+            return None
+
+    def _error(
+        self, told: Sequence[Testimony], shown: LandedTransaction | None
+    ) -> ProgramError | None:
+        if shown is not None:
+            if shown.error is None:
+                raise _contradicted("an endpoint shows the transaction, and that it succeeded")
+            return self._trading.explain(shown.error, shown.logs).error
+        seen = (each.status.error for each in told if isinstance(each.status, Seen))
+        error = next(seen, None)
+        return None if error is None else self._trading.explain(error, ()).error
+
+
+def _not_in_doubt(view: OrderView) -> ResolutionError:
+    status = view.order.status
+    if status.final:
+        what = f"the order is {status.value}: there is nothing to resolve"
+        return ResolutionError(ReasonCode.ORDER_FINAL, what)
+    what = f"the order is {status.value} and not in doubt: the service settles it by itself"
+    return ResolutionError(ReasonCode.ORDER_NOT_IN_DOUBT, what)
+
+
+def _contradicted(what: str) -> ResolutionError:
+    return ResolutionError(ReasonCode.RESOLUTION_CONTRADICTED, what)
