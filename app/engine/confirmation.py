@@ -320,7 +320,7 @@ class Confirmation:
             and held.live is not None
             and not held.cancel_requested
             and not held.lost
-            and self._clock.now_us() < held.view.order.deadline_us
+            and not held.out_of_time
             and self._lease.held()
         )
 

@@ -11,6 +11,7 @@ from app.domain.events import EventKind
 from app.domain.order import Order, OrderStatus
 from app.domain.outcome import Absent, Commitment, Reply, ReplyOutcome, Seen, Unreachable
 from app.engine.held import Held
+from app.engine.order_time import OrderTime
 from app.engine.ports import Explained
 from tests.engine.fake_chain import BLOCK_SECONDS, FINAL_BLOCKS, landed_transaction
 from tests.engine.fake_store import busy, unknown
@@ -505,7 +506,7 @@ async def test_an_order_that_came_back_is_watched_by_its_new_handle() -> None:
         row.process = None
         assert not await old.reload()
         (claimed,) = await rig.store.claim(1, rig.clock.now_us())
-        new = Held(claimed, rig.store, lambda _before, _after: None)
+        new = Held(claimed, rig.store, lambda _before, _after: None, OrderTime(rig.clock))
         rig.confirmation.watch(new)
         assert rig.confirmation.held() == [new]
         gate.opened.set()

@@ -11,6 +11,7 @@ from app.domain.changes import Change
 from app.domain.errors import IntakeError, ReasonCode
 from app.domain.order import OrderStatus, OrderView
 from app.engine.held import Held
+from app.engine.order_time import OrderTime
 from app.engine.ports import Balances, Claimed, LostLease, Shortage
 from tests.domain import makers
 from tests.engine.fake_store import busy, unknown
@@ -32,7 +33,7 @@ async def hold(rig: Rig, told: Told | None = None) -> Held:
         kept.append((before.order.status, after.order.status))
 
     rig.store.script.calls.clear()
-    return Held(claimed, rig.store, recorded)
+    return Held(claimed, rig.store, recorded, OrderTime(rig.clock))
 
 
 def failed(view: OrderView) -> Sequence[Change]:
@@ -217,7 +218,9 @@ async def test_a_cancellation_is_learnt_from_any_read() -> None:
     assert known == [False, True]
     await rig.store.release(held.claimed)
     (claimed,) = await rig.store.claim(1, rig.clock.now_us())
-    assert Held(claimed, rig.store, lambda _before, _after: None).cancel_requested
+    assert Held(
+        claimed, rig.store, lambda _before, _after: None, OrderTime(rig.clock)
+    ).cancel_requested
 
 
 async def test_a_lost_order_stays_lost_for_a_unit() -> None:
