@@ -66,6 +66,7 @@ class Report:
         self._switch = switch
         self._started = time.monotonic()
         self.failure: Callable[[], str | None] = lambda: None
+        self.storage: Callable[[], str | None] = lambda: None
 
     def status(self) -> Mapping[str, object]:
         """Give the document of `GET /status`."""
@@ -115,7 +116,9 @@ class Report:
         if (failed := self.failure()) is not None:
             reasons.append(f"the task {failed} has died, the service is stopping")
         reasons += self._switch.reasons()
-        if not self._lease.held():
+        if (trouble := self.storage()) is not None:
+            reasons.append(f"the orders database {trouble}")
+        elif not self._lease.held():
             reasons.append("the database does not renew the lease")
         if not self._chain.ready():
             reasons.append(self._sightings.trouble or "no recent blockhash could be read")

@@ -165,7 +165,7 @@ class _Wired:
         self.admin = MethodAdmin(opened.store, self.executor, self.clock)
         opened.telemetry.methods = self.executor.states
         opened.stack.push_async_callback(self._last_notes)
-        self.lease = Lease(opened.store, self.clock)
+        self.lease = Lease(opened.store, self.clock, opened.store.trouble)
         self.switch = TradingSwitch(opened.store, self.clock)
         self.manager = _manager(opened, self.ports, self.switch)
         self.switch.on_change = self._wake
@@ -261,6 +261,7 @@ class _Wired:
             switch=self.switch,
         )
         report.failure = lambda: self.supervisor.failure
+        report.storage = opened.store.trouble
         return report
 
     def _background(self) -> Mapping[str, Work]:

@@ -13,11 +13,13 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from app.database.addresses import Address, PostgresServer, SqliteFile
 from app.database.groups import Unit
+from app.database.health import Health, unavailable
 from app.database.limits import Limits
 from app.database.lock import file_lock
 from app.database.postgres_writer import PostgresWriter
+from app.database.renewal import renew_log
 from app.database.writer import ANYWHERE, ThreadWriter, Writer, busy
-from app.domain.errors import IntakeError, ReasonCode, StartupError
+from app.domain.errors import StartupError
 
 T = TypeVar("T")
 READERS_SQLITE: Final = 4
@@ -28,10 +30,11 @@ class Database:
     """One database: `write` commits units of work, `read` runs queries on one consistent snapshot."""
 
     def __init__(
-        self, address: Address, writer: Writer, readers: AsyncEngine, limits: Limits
+        self, address: Address, writer: Writer, readers: AsyncEngine, limits: Limits, health: Health
     ) -> None:
         """Take over what `open_database` has opened."""
         self.address = address
+        self.health = health
         self._limits = limits
         self._writer = writer
         self._readers = readers
@@ -43,21 +46,23 @@ class Database:
 
     async def write(self, unit: Unit[T], place: tuple[int, str] = ANYWHERE) -> T:
         """Commit a unit of work; raises what it raises, or IntakeError."""
+        self.health.demand_sound()
         return await self._writer.run(unit, place)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run a query; raises IntakeError(DATABASE_BUSY or STORAGE_UNAVAILABLE)."""
         try:
             async with asyncio.timeout(self._limits.read_seconds), self._readers.connect() as conn:
-                return await conn.run_sync(query)
+                answer = await conn.run_sync(query)
         except PoolTimeoutError as error:
             raise busy() from error
         except TimeoutError as error:
             raise busy() from error
         except (DBAPIError, OSError) as error:
-            what = "the database cannot be read"
-            code = ReasonCode.STORAGE_UNAVAILABLE
-            raise IntakeError(code, what, todo="try again later", retryable=True) from error
+            self.health.read_failed(error)
+            raise unavailable("the database cannot be read") from error
+        self.health.read()
+        return answer
 
 
 @asynccontextmanager
@@ -69,21 +74,22 @@ async def open_database(
     On SQLite the file is locked for as long as it is open; raises StartupError(DATABASE_LOCKED). A
     PostgreSQL that may lose committed work is refused: StartupError(DATABASE_NOT_DURABLE).
     """
+    health = Health(str(address))
     async with AsyncExitStack() as stack:
         if isinstance(address, SqliteFile):
             stack.enter_context(file_lock(address.path))
             name = f"writer {address.path.name}"
-            writer: Writer = ThreadWriter(sqlite_engine(address, limits), name, limits)
+            writer: Writer = ThreadWriter(sqlite_engine(address, limits), name, limits, health)
             readers = _sqlite_readers(address, limits)
         else:
             engine = postgres_engine(address, size=1, limits=limits)
             stack.push_async_callback(engine.dispose)
             await _refuse_forgetful(address, engine)
-            writer = PostgresWriter(engine, limits)
+            writer = PostgresWriter(engine, limits, health)
             readers = postgres_engine(address, size=pool_size, limits=limits, read_only=True)
         stack.push_async_callback(readers.dispose)
         stack.push_async_callback(writer.aclose)
-        yield Database(address, writer, readers, limits)
+        yield Database(address, writer, readers, limits, health)
 
 
 # ---------------------------------------------------------------- SQLite
@@ -110,6 +116,7 @@ def sqlite_engine(
         "PRAGMA fullfsync=ON",
         f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}",
         f"PRAGMA busy_timeout={limits.lock_ms}",
+        then=lambda connection: renew_log(connection, address.path),
     )
     _on_begin(engine, "BEGIN IMMEDIATE")
     return engine
@@ -130,12 +137,19 @@ def _sqlite_readers(address: SqliteFile, limits: Limits) -> AsyncEngine:
     return engine
 
 
-def _on_connect(engine: Engine, *pragmas: str) -> None:
+def _on_connect(
+    engine: Engine, *pragmas: str, then: Callable[[Any], None] = lambda _connection: None
+) -> None:
     def connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection
-        cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(pragma)
-        cursor.close()
+        try:
+            cursor = connection.cursor()
+            for pragma in pragmas:
+                cursor.execute(pragma)
+            cursor.close()
+            then(connection)
+        except BaseException:
+            connection.close()  # nobody else knows it yet
+            raise
 
     event.listen(engine, "connect", connected)
 

@@ -8,8 +8,9 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
+from app.database.health import unavailable
 from app.database.undo import Undo
-from app.domain.errors import IllegalMoveError, IntakeError, ReasonCode
+from app.domain.errors import IllegalMoveError, IntakeError
 
 T = TypeVar("T")
 Unit = Callable[[Connection], T]
@@ -79,9 +80,7 @@ class GroupError(Exception):
         """Say it to the units' callers; after an unknown outcome they read again."""
         what = "the outcome of a write is unknown" if self.unknown else "the database failed"
         todo = "ask again with the same key" if self.unknown else "try again later"
-        busy = not self.begun and "database is locked" in str(self.cause)
-        code = ReasonCode.DATABASE_BUSY if busy else ReasonCode.STORAGE_UNAVAILABLE
-        return IntakeError(code, what, todo=todo, retryable=True)
+        return unavailable(what, todo)
 
 
 def run_group(conn: Connection, units: Sequence[Unit[Any]]) -> list[Outcome]:

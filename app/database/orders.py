@@ -116,6 +116,10 @@ class SqlStore:
             lambda conn: claims.reload(conn, self._holder, claimed), _place(claimed)
         )
 
+    def trouble(self) -> str | None:
+        """Say what the database cannot do now, and why; None: it serves."""
+        return self._database.health.trouble()
+
     async def heartbeat(self) -> bool:
         return await self._database.write(lambda conn: claims.heartbeat(conn, self._holder))
 

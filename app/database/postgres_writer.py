@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database.groups import GROUP_MAX, RERUNS_MAX, GroupError, Job, Outcome, Unit, run_group
+from app.database.health import Health
 from app.database.limits import Limits
 from app.database.writer import ANYWHERE, answered, assign, busy, fail, settle
 
@@ -20,9 +21,10 @@ RERUN_SECONDS: Final = 0.02
 class PostgresWriter:
     """Runs groups on one connection; other processes do the same, and locks keep them apart."""
 
-    def __init__(self, engine: AsyncEngine, limits: Limits) -> None:
+    def __init__(self, engine: AsyncEngine, limits: Limits, health: Health) -> None:
         """Start the task; needs a running event loop."""
         self._engine = engine
+        self._health = health
         self._limits = limits
         self._jobs: deque[Job] = deque()
         self._wake = asyncio.Event()
@@ -56,7 +58,8 @@ class PostgresWriter:
         try:
             await self._run(jobs)
         except Exception as error:  # noqa: BLE001 - told to every caller and logged
-            fail([job for job in jobs if job.outcome is None], GroupError(error, unknown=True))
+            left = [job for job in jobs if job.outcome is None]
+            fail(left, GroupError(error, unknown=True), self._health)
         settle(jobs)
 
     def _next_group(self) -> list[Job]:
@@ -72,6 +75,7 @@ class PostgresWriter:
         for rerun in range(1, RERUNS_MAX + 1):
             try:
                 assign(jobs, await self._attempt(jobs))
+                self._health.wrote()
                 return
             except GroupError as error:
                 if not error.passing or rerun == RERUNS_MAX:
@@ -81,7 +85,7 @@ class PostgresWriter:
 
     async def _run_apart(self, jobs: Sequence[Job], error: GroupError) -> None:
         if error.unknown or not error.begun or len(jobs) == 1:
-            fail(jobs, error)
+            fail(jobs, error, self._health)
             return
         for job in jobs:
             await self._run([job])

@@ -4,13 +4,14 @@ import asyncio
 import queue
 import threading
 from collections.abc import Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database.groups import GROUP_MAX, GroupError, Job, Outcome, Unit, run_group
+from app.database.health import Health, unavailable
 from app.database.limits import Limits
 from app.domain.errors import IntakeError, ReasonCode
 
@@ -27,7 +28,7 @@ class Writer(Protocol):
     async def run(self, unit: Unit[T], place: tuple[int, str] = ANYWHERE) -> T:
         """Commit a unit and give its answer.
 
-        Raises what the unit raised, or IntakeError: DATABASE_BUSY (nothing was written) or
+        Raises what the unit raised, or IntakeError: DATABASE_BUSY (too many wait, nothing was written) or
         STORAGE_UNAVAILABLE (it may have been: read again). A caller that is cancelled while its unit
         waits takes it back; one that is cancelled later leaves it to be committed.
         """
@@ -46,9 +47,7 @@ def busy() -> IntakeError:
 
 def unknown() -> IntakeError:
     """Say that nobody knows whether a write was committed."""
-    what = "the outcome of a write is unknown"
-    todo = "ask again with the same key"
-    return IntakeError(ReasonCode.STORAGE_UNAVAILABLE, what, todo=todo, retryable=True)
+    return unavailable("the outcome of a write is unknown", "ask again with the same key")
 
 
 async def answered(future: asyncio.Future[T], limits: Limits) -> T:
@@ -67,12 +66,10 @@ def assign(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
         job.outcome = outcome
 
 
-def fail(jobs: Sequence[Job], error: GroupError) -> None:
-    """Note the same failure for all units, each with an error of its own, and log it once."""
+def fail(jobs: Sequence[Job], error: GroupError, health: Health) -> None:
+    """Note the same failure for all units, each with an error of its own, and for the database."""
     assign(jobs, [Outcome(error=error.as_intake_error()) for _ in jobs])
-    _log.error(
-        "a group of writes failed", why=str(error.cause), unknown=error.unknown, units=len(jobs)
-    )
+    health.write_failed(error.cause, unknown=error.unknown, units=len(jobs))
 
 
 def settle(jobs: Sequence[Job]) -> None:
@@ -93,9 +90,10 @@ def _settle_all(jobs: list[Job]) -> None:
 class ThreadWriter:
     """SQLite's writer: one thread, one connection, `BEGIN IMMEDIATE`."""
 
-    def __init__(self, engine: Engine, name: str, limits: Limits) -> None:
+    def __init__(self, engine: Engine, name: str, limits: Limits, health: Health) -> None:
         """Start the thread; the connection is opened with the first unit."""
         self._engine = engine
+        self._health = health
         self._limits = limits
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._conn: Connection | None = None
@@ -132,7 +130,8 @@ class ThreadWriter:
         try:
             self._run(jobs)
         except Exception as error:  # noqa: BLE001 - told to every caller and logged
-            fail([job for job in jobs if job.outcome is None], GroupError(error, unknown=True))
+            left = [job for job in jobs if job.outcome is None]
+            fail(left, GroupError(error, unknown=True), self._health)
         settle(jobs)
 
     def _next_group(self) -> tuple[list[Job], bool]:
@@ -154,7 +153,7 @@ class ThreadWriter:
         except GroupError as error:
             self._drop_connection()
             if error.unknown or not error.begun or len(jobs) == 1:
-                fail(jobs, error)
+                fail(jobs, error, self._health)
                 return
             for job in jobs:
                 self._run([job])
@@ -163,12 +162,17 @@ class ThreadWriter:
         try:
             if self._conn is None:
                 self._conn = self._engine.connect()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             raise GroupError(error, begun=False) from error
+        driver: Any = self._conn.connection.driver_connection
+        before = driver.total_changes
         try:
-            return run_group(self._conn, [job.unit for job in jobs])
+            outcomes = run_group(self._conn, [job.unit for job in jobs])
         except SQLAlchemyError as error:
             raise GroupError(error) from error
+        if driver.total_changes != before:  # what changes nothing proves nothing of the disk
+            self._health.wrote()
+        return outcomes
 
     def _drop_connection(self) -> None:
         conn, self._conn = self._conn, None

@@ -1,6 +1,7 @@
 """The process's lease on its orders: a heartbeat, and the right to act only while it beats."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -22,15 +23,18 @@ class LeaseLostError(Exception):
 class Lease:
     """Beats once a second; `held` is judged from before the beat was sent, so never too long."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        """Start without a lease: nothing may be signed before the first beat."""
+    def __init__(
+        self, store: Store, clock: Clock, trouble: Callable[[], str | None] = lambda: None
+    ) -> None:
+        """Start without a lease: nothing may be signed before the first beat, nor in `trouble`."""
         self._store = store
         self._clock = clock
+        self._trouble = trouble
         self._until = float("-inf")
 
     def held(self) -> bool:
-        """Tell whether this process may sign and push now."""
-        return self._clock.monotonic() < self._until
+        """Tell whether this process may sign and push now: what follows from it must be storable."""
+        return self._clock.monotonic() < self._until and self._trouble() is None
 
     async def beat(self) -> None:
         """Renew the lease once; raises LeaseLostError when the database does not know it any more."""

@@ -238,13 +238,13 @@ async def test_too_many_waiting_units_are_refused(sqlite_url: str) -> None:
         assert await database.read(names) == ["n0", "n1"]
 
 
-async def test_a_foreign_lock_makes_the_database_busy(sqlite_url: str) -> None:
-    """Another program that keeps SQLite locked: DATABASE_BUSY, nothing written, and on it goes."""
+async def test_a_foreign_lock_makes_the_database_unavailable(sqlite_url: str) -> None:
+    """Another program that keeps SQLite locked: nothing is written, it is said, and on it goes."""
     limits = Limits(lock_ms=10)
     async with open_database(address_of(sqlite_url), pool_size=1, limits=limits) as database:
         other = sqlite3.connect(sqlite_url, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(IntakeError, match="DATABASE_BUSY"):
+        with pytest.raises(IntakeError, match="STORAGE_UNAVAILABLE"):
             await database.write(put("a"))
         other.execute("ROLLBACK")
         other.close()
