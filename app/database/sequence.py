@@ -28,7 +28,7 @@ from app.domain.errors import ReasonCode
 from app.domain.order import NewOrder, OrderStatus, OrderView
 from app.domain.signal import Action
 
-SEQUENCE_LOCK: Final = 7_305_004
+SEQUENCE_LOCK: Final = 7_305_005
 """Key of the advisory lock that lets one such order in at a time on PostgreSQL."""
 
 _EARLIER = ORDERS.alias("earlier")
