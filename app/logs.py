@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import structlog
 
@@ -116,7 +116,15 @@ class _RotatingFile(logging.handlers.RotatingFileHandler):
             super().handleError(record)
         elif time.monotonic() >= self._silent_until:
             self._silent_until = time.monotonic() + TROUBLE_SECONDS
-            sys.stderr.write(f"{self.baseFilename} cannot be written: {error.strerror}\n")
+            with contextlib.suppress(OSError):  # the console may lie on the same full disk
+                sys.stderr.write(f"{self.baseFilename} cannot be written: {error.strerror}\n")
+
+
+class _Console(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Lose lines that the console does not take: it may be a file on a full disk."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 class _Gathering(logging.Handler):
@@ -175,7 +183,7 @@ def _drop_empty(
 def _console() -> _Gathering:
     colors = sys.stderr.isatty()
     renderer = structlog.dev.ConsoleRenderer(colors=colors)
-    return _Gathering(logging.StreamHandler(sys.stderr), _Formatter(renderer))
+    return _Gathering(_Console(sys.stderr), _Formatter(renderer))
 
 
 def _file(path: Path, max_bytes: int, backups: int) -> _Gathering:

@@ -1,7 +1,11 @@
 """The log: one JSON line for each event, nothing secret, nothing lost, bounded on disk."""
 
+import errno
+import io
 import json
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +159,43 @@ def test_a_full_disk_is_said_once_and_stops_nothing(
     assert shown.count("cannot be written: No space left on device") == 2
     assert shown.count("order filled") == 2
     assert "Logging error" not in shown
+
+
+class Terminal(io.StringIO):
+    """A console that is a file on a disk, full or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = True
+        self.tried = threading.Event()
+
+    def write(self, text: str) -> int:
+        """Write, or fail as a full disk does."""
+        if self.full:
+            if "cannot be written" in text:  # the file's turn came
+                self.tried.set()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_console_on_the_full_disk_too_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines are lost, the log lives on, and goes on when there is room again."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    path = tmp_path / "x.log"
+    path.symlink_to("/dev/full")
+    system = set_up_logs(level="INFO", path=path, max_bytes=10_000, backups=1, network="sandbox")
+    log = structlog.get_logger("test")
+    log.info("lost")
+    assert terminal.tried.wait(5)
+    terminal.full = False
+    log.info("there is room again")
+    system.close()
+    assert "there is room again" in terminal.getvalue()
+    assert "lost" not in terminal.getvalue()
 
 
 def test_logging_is_given_back(tmp_path: Path) -> None:

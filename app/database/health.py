@@ -131,4 +131,6 @@ class Health:
 def reason(error: BaseException) -> str:
     """Give the driver's own words, one line."""
     cause = getattr(error, "orig", None) or error
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
     return str(cause).partition("\n")[0] or type(cause).__name__

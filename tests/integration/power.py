@@ -52,7 +52,7 @@ class Powered:
         timer.start()
         for number, name in enumerate(names):
             try:
-                answer = self.service.post_signal(_signal(number, name))
+                answer = self.service.post_signal(signal_number(number, name))
             except httpx.TransportError:
                 break
             if answer.status_code == httpx.codes.ACCEPTED:
@@ -72,6 +72,7 @@ def _settings(data: Path, chain: Chain) -> Mapping[str, str]:
     return {
         "SYNERGY7_ORDER_MANAGEMENT__DB_PATH": str(data / "orders.db"),
         "SYNERGY7_METRICS__METRICS_DB_PATH": str(data / "metrics.db"),
+        "SYNERGY7_LOG__PATH": str(data / "execution.log"),
         "SYNERGY7_SANDBOX__LEDGER": str(chain.ledger),
         "SYNERGY7_SANDBOX__FILE": str(chain.file),
         "SYNERGY7_SANDBOX__SLOT_MS": str(chain.slot_ms),
@@ -81,7 +82,8 @@ def _settings(data: Path, chain: Chain) -> Mapping[str, str]:
     }
 
 
-def _signal(number: int, name: str) -> dict[str, object]:
+def signal_number(number: int, name: str) -> dict[str, object]:
+    """Give one of many different signals."""
     market, size = MARKETS[number % len(MARKETS)]
     action = "SELL" if number % 2 else "BUY"
     return {"action": action, "market": market, "size": size, "client_order_id": name}
