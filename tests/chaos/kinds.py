@@ -23,15 +23,16 @@ ANYTHING: Final[Sequence[Target]] = (
     (None, "sendTransaction"),
     (None, "sendBundle"),
 )
-BUNDLES: Final[Sequence[Target]] = (("jito", "sendBundle"), ("jito", "sendTransaction"))
+ALL_CALLS: Final[Sequence[Target]] = ((None, None),)
+ALL_SENDS: Final[Sequence[Target]] = ((None, "sendTransaction"), (None, "sendBundle"))
+BUNDLES: Final[Sequence[Target]] = (
+    ("jito", "sendBundle"),
+    ("jito", "sendTransaction"),
+    ("quicknode", "sendBundle"),
+)
 HISTORY: Final[Sequence[Target]] = (("rpc", "getSignatureStatuses"), ("rpc", "getTransaction"))
 """Lies about what has landed come from one of two endpoints only: proofs assume one honest witness."""
-VIEWS: Final[Sequence[Target]] = (
-    ("rpc", "getSignatureStatuses"),
-    ("rpc", "getLatestBlockhash"),
-    ("rpc", "getTransaction"),
-    ("quicknode", "getSignatureStatuses"),
-)
+NODES: Final[Sequence[Target]] = (("rpc", None), ("quicknode", None))
 FEES: Final[Sequence[Target]] = (
     (None, "getRecentPrioritizationFees"),
     (None, "qn_estimatePriorityFees"),
@@ -67,31 +68,47 @@ class RequestKind:
     per_minute: int
     targets: Sequence[Target]
     fields: Callable[[Random], Fields] = _plain
+    most: float = 0.08
+    """How likely it meets a request at most, however few there are: the service must have its chances."""
 
 
 REQUESTS: Final[Mapping[str, RequestKind]] = {
-    "drop": RequestKind(330, ANYTHING),
-    "delay": RequestKind(1_500, ANYTHING, lambda rng: {"seconds": rng.uniform(0.005, 0.15)}),
+    "drop": RequestKind(300, ANYTHING),
+    "delay": RequestKind(
+        2_400, ANYTHING, lambda rng: {"seconds": rng.uniform(0.005, 0.15)}, most=0.5
+    ),
     "hang": RequestKind(75, ANYTHING, lambda rng: {"seconds": rng.uniform(1, 4)}),
-    "http_429": RequestKind(100, ANYTHING, lambda rng: {"retry_after": rng.choice([0.2, 0.5, 1])}),
-    "http_5xx": RequestKind(330, ANYTHING, lambda rng: {"status": rng.choice([500, 502, 503])}),
-    "http_5xx_after": RequestKind(260, ANYTHING),
-    "answer": RequestKind(160, ANYTHING, lambda rng: dict(rng.choice(SAID))),
-    "land_then_timeout": RequestKind(90, SENDS, lambda rng: {"seconds": rng.uniform(2, 4)}),
-    "garbled": RequestKind(330, ANYTHING),
-    "accept_then_drop": RequestKind(260, SENDS),
-    "duplicate": RequestKind(700, SENDS),
-    "wrong_signature": RequestKind(130, SENDS),
-    "lag": RequestKind(700, VIEWS, lambda rng: {"slots": rng.randint(1, 12)}),
-    "null_status": RequestKind(330, HISTORY),
-    "pruned": RequestKind(330, HISTORY),
-    "bundle_failed": RequestKind(100, BUNDLES),
-    "bundle_invalid": RequestKind(100, BUNDLES),
-    "failed_then_landed": RequestKind(100, BUNDLES, lambda rng: {"slots": rng.randint(1, 8)}),
-    "hijack": RequestKind(90, (("quicknode", "sendTransaction"),)),
-    "no_addon": RequestKind(75, (("quicknode", "qn_estimatePriorityFees"),)),
-    "fee_spike": RequestKind(75, FEES, lambda rng: {"times": rng.choice([3, 20, 100])}),
-    "ws_silent": RequestKind(160, (("rpc", "signatureSubscribe"),)),
+    "http_429": RequestKind(90, ANYTHING, lambda rng: {"retry_after": rng.choice([0.2, 0.5, 1])}),
+    "http_5xx": RequestKind(250, ANYTHING, lambda rng: {"status": rng.choice([500, 502, 503])}),
+    "http_5xx_after": RequestKind(220, ANYTHING),
+    "answer": RequestKind(130, ANYTHING, lambda rng: dict(rng.choice(SAID))),
+    "land_then_timeout": RequestKind(
+        80, SENDS, lambda rng: {"seconds": rng.uniform(2, 4)}, most=0.12
+    ),
+    "garbled": RequestKind(250, ANYTHING),
+    "accept_then_drop": RequestKind(220, SENDS, most=0.2),
+    "duplicate": RequestKind(900, ALL_SENDS, most=0.5),
+    "wrong_signature": RequestKind(110, SENDS, most=0.15),
+    "lag": RequestKind(1_000, NODES, lambda rng: {"slots": rng.randint(1, 12)}, most=0.3),
+    "null_status": RequestKind(330, HISTORY, most=0.3),
+    "pruned": RequestKind(330, HISTORY, most=0.3),
+    "bundle_failed": RequestKind(90, BUNDLES, most=0.25),
+    "bundle_invalid": RequestKind(90, BUNDLES, most=0.25),
+    "failed_then_landed": RequestKind(
+        90, BUNDLES, lambda rng: {"slots": rng.randint(1, 8)}, most=0.25
+    ),
+    "hijack": RequestKind(80, (("quicknode", "sendTransaction"),), most=0.4),
+    "no_addon": RequestKind(
+        75,
+        (
+            ("quicknode", "sendBundle"),
+            ("quicknode", "sendBundle"),
+            ("quicknode", "qn_estimatePriorityFees"),
+        ),
+        most=0.5,
+    ),
+    "fee_spike": RequestKind(75, FEES, lambda rng: {"times": rng.choice([3, 20, 100])}, most=0.7),
+    "ws_silent": RequestKind(130, (("rpc", "signatureSubscribe"),), most=0.5),
 }
 """What the sandbox's rules do to requests."""
 

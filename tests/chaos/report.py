@@ -16,12 +16,16 @@ SHOWN: Final = 20
 class Report:
     """The outcomes of one command, taken together."""
 
-    def __init__(self, outcomes: Sequence[Outcome], kinds: Sequence[str] = ALL) -> None:
+    def __init__(
+        self, outcomes: Sequence[Outcome], kinds: Sequence[str] = ALL, *, together: bool = False
+    ) -> None:
+        """`together`: they ran at the same time, not one after the other."""
         self.outcomes = outcomes
         self.kinds = kinds
         self.hits: Counter[str] = sum((each.hits for each in outcomes), Counter())
         self.missed: Counter[str] = sum((each.missed for each in outcomes), Counter())
-        self.minutes = sum(each.seconds for each in outcomes) / 60
+        seconds = [each.seconds for each in outcomes]
+        self.minutes = (max(seconds) if together else sum(seconds)) / 60
 
     @property
     def orders(self) -> int:

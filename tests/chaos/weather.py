@@ -1,7 +1,7 @@
 """Trouble on the sandbox: rules for the next requests, forks and outages, and what of it was met."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -16,7 +16,11 @@ TICK_SECONDS: Final = 1.0
 CLEAR_TICKS: Final = 12
 """Rules that nothing has met are taken back now and then, and used-up ones with them."""
 OWED_TICKS_MAX: Final = 6
-SPREAD: Final = 0.5
+REQUESTS_KEPT_TICKS: Final = 4
+LEAST: Final = 0.02
+"""How likely a rule meets a request that it is for, at least: as likely as its pace needs."""
+PATIENCE_TICKS: Final = 3
+"""A rule that is not used up so long after is given a second one."""
 CALM_TRIES: Final = 60
 
 
@@ -40,9 +44,13 @@ class Weather:
     """Requests to each endpoint by method."""
     _owed: dict[str, float] = field(default_factory=lambda: dict.fromkeys(REQUESTS, 0.0))
     _posted: Counter[str] = field(default_factory=Counter)
+    _waits: Counter[str] = field(default_factory=Counter)
     _read: int = 0
     _life: int = 0
     _deck: list[str] = field(default_factory=list)
+    _ticks: deque[Counter[tuple[str, str]]] = field(
+        default_factory=lambda: deque(maxlen=REQUESTS_KEPT_TICKS)
+    )
 
     async def blow(self, http: aiohttp.ClientSession) -> None:
         """Make trouble until cancelled."""
@@ -80,9 +88,12 @@ class Weather:
             self._posted.clear()
         found = await self.node.ask(http, "GET", f"journal?after={self._read}")
         counts = self.hits if self.in_flight() else self.missed
+        tick: Counter[tuple[str, str]] = Counter()
+        self._ticks.append(tick)
         for entry in (found or {}).get("entries", ()):
             self._read = entry["n"]
             self.requests[f"{entry['endpoint']} {entry['rpc_method']}"] += 1
+            tick[entry["endpoint"], entry["rpc_method"]] += 1
             for kind in entry["faults"]:
                 if kind in REQUESTS:
                     counts[kind] += 1
@@ -93,25 +104,35 @@ class Weather:
         await self.read(http)
         if clear and await self.node.ask(http, "DELETE", "faults") is not None:
             self._posted.clear()
-        rules: list[dict[str, Any]] = []
+        rules = []
         for name, kind in self.kinds.items():
             pace = kind.per_minute * self.scale * TICK_SECONDS / 60
             self._owed[name] += pace * self.rng.uniform(0.3, 1.7)
-            count = int(min(self._owed[name], pace * OWED_TICKS_MAX + 1)) - self._posted[name]
-            rules += self._rules(name, max(0, count))
+            count = int(min(self._owed[name], pace * OWED_TICKS_MAX + 1))
+            self._waits[name] += 1
+            if count > 0 and (self._posted[name] <= 0 or self._waits[name] > PATIENCE_TICKS):
+                rules.append(self._rule(name, count))
         if rules and await self.node.ask(http, "POST", "faults", rules) is not None:
             for rule in rules:
-                self._posted[rule["kind"]] += rule["count"]
+                self._posted[rule["kind"]] = rule["count"]
+                self._waits[rule["kind"]] = 0
 
-    def _rules(self, name: str, count: int) -> list[dict[str, Any]]:
-        """Spread a number of hits over the kind's targets."""
+    def _usual(self, endpoint: str | None, rpc_method: str | None) -> float:
+        """Give how many requests a rule would be for in one of the last ticks."""
+        return sum(
+            count
+            for tick in self._ticks
+            for (at, method), count in tick.items()
+            if endpoint in (None, at) and rpc_method in (None, method)
+        ) / max(1, len(self._ticks))
+
+    def _rule(self, name: str, count: int) -> dict[str, Any]:
+        """Write one rule of a kind, for one of those whom it may befall."""
         kind = REQUESTS[name]
-        drawn = Counter(self.rng.choice(kind.targets) for _ in range(count))
-        rules = []
-        for (endpoint, rpc_method), hits in drawn.items():
-            rule: dict[str, Any] = {"kind": name, "count": hits, **kind.fields(self.rng)}
-            rule |= {"probability": SPREAD, "seed": self.rng.randrange(2**31)}
-            rule |= {"endpoint": endpoint} if endpoint else {}
-            rule |= {"rpc_method": rpc_method} if rpc_method else {}
-            rules.append(rule)
-        return rules
+        endpoint, rpc_method = self.rng.choice(kind.targets)
+        likely = 1.5 * count / max(1.0, self._usual(endpoint, rpc_method))
+        rule: dict[str, Any] = {"kind": name, "count": count, **kind.fields(self.rng)}
+        rule |= {"probability": min(kind.most, max(LEAST, likely))}
+        rule |= {"seed": self.rng.randrange(2**31)}
+        rule |= {"endpoint": endpoint} if endpoint else {}
+        return rule | ({"rpc_method": rpc_method} if rpc_method else {})

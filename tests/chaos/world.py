@@ -40,6 +40,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "SYNERGY7_EXECUTION__RETRY_DELAY": "0.3",
     "SYNERGY7_EXECUTION__PATIENCE": "0.6",
     "SYNERGY7_EXECUTION__REBROADCAST_INTERVAL": "0.6",
+    "SYNERGY7_EXECUTION__STATUS_INTERVAL": "0.2",
     "SYNERGY7_EXECUTION__PUSH_TIMEOUT": "1.5",
     "SYNERGY7_SOLANA__REQUEST_TIMEOUT": "1.5",
     "SYNERGY7_SOLANA__POLL_INTERVAL": "0.3",
@@ -49,12 +50,16 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 """Short lives and waits, so that a minute holds many of them; two witnesses, since one of them lies."""
 VARIANTS: Final[Mapping[str, Mapping[str, str]]] = {
-    "sqlite": {},
+    "sqlite": {"SYNERGY7_FEES__PRIORITY__SOURCE": "recent"},
     "postgres": {
         "SYNERGY7_METHODS__JITO__BUNDLE_ONLY": "true",
+        "SYNERGY7_METHODS__QUICKNODE__LIL_JIT__ENABLED": "true",
         "SYNERGY7_EXECUTION__STRATEGY": "race",
     },
 }
+
+BETWEEN_DEEDS: Final[Mapping[str, float]] = {"sqlite": 4.0, "postgres": 1.0}
+"""A process alone needs time between its starts; of several, two go on."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,12 @@ class Plan:
     seed: int
     database: str
     seconds: float
-    per_second: float = 14.0
+    per_second: float = 20.0
     """Orders that bots post."""
     scale: float = 1.0
     """Share of the planned pace of request faults; 0: nothing at all goes wrong."""
-    between_deeds: float = 3.0
+    between_deeds: float | None = None
+    """Seconds from one breakage to the next, on average; None: as suits the database."""
     events_per_second: float = 0.6
     settle_seconds: float = 120.0
     keep: bool = False
@@ -330,7 +336,7 @@ async def _live(world: World, http: aiohttp.ClientSession) -> Outcome:
         kinds=world.kinds(),
         control=world.control,
         postgres=world.postgres,
-        pause_between=plan.between_deeds,
+        pause_between=plan.between_deeds or BETWEEN_DEEDS[plan.database],
     )
     bots = Bots(plan.seed, world.urls, plan.per_second)
     troubled = plan.scale > 0
