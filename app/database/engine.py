@@ -92,16 +92,50 @@ async def open_database(
         yield Database(address, writer, readers, limits, health)
 
 
+class _NoWriter:
+    """The writer of a database that is read only."""
+
+    async def run(self, unit: Unit[T], place: tuple[int, str] = ANYWHERE) -> T:
+        raise RuntimeError("the database is open for reading only")
+
+    async def aclose(self) -> None:
+        return
+
+
+@asynccontextmanager
+async def open_for_reading(
+    address: Address, *, limits: Limits = DEFAULT_LIMITS
+) -> AsyncIterator[Database]:
+    """Open a database that a service may be working on: nothing is locked, nothing can be written.
+
+    Raises StartupError(DATABASE_UNREACHABLE) when there is none.
+    """
+    if isinstance(address, SqliteFile):
+        if not address.path.is_file():
+            raise unreachable(address, FileNotFoundError("there is no such file"))
+        readers = _sqlite_readers(address, limits)
+    else:
+        readers = postgres_engine(address, size=2, limits=limits, read_only=True)
+    try:
+        yield Database(address, _NoWriter(), readers, limits, Health(str(address)))
+    finally:
+        await readers.dispose()
+
+
 # ---------------------------------------------------------------- SQLite
 
 
 def sqlite_engine(
-    address: SqliteFile, limits: Limits = DEFAULT_LIMITS, *, foreign_keys: bool = True
+    address: SqliteFile,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    foreign_keys: bool = True,
+    wal: bool = True,
 ) -> Engine:
     """Make the writing engine: transactions are ours alone, and begin with the write lock.
 
     Migrations go without `foreign_keys`: a table that is rebuilt is dropped, and dropping it would
-    delete what refers to it.
+    delete what refers to it. A copy that is to be a single file is written without `wal`.
     """
     engine = create_engine(
         address.url("pysqlite"),
@@ -110,7 +144,7 @@ def sqlite_engine(
     )
     _on_connect(
         engine,
-        "PRAGMA journal_mode=WAL",
+        f"PRAGMA journal_mode={'WAL' if wal else 'DELETE'}",
         "PRAGMA synchronous=FULL",
         # macOS answers fsync before the disk has the data, unless it is asked for more
         "PRAGMA fullfsync=ON",
