@@ -124,6 +124,61 @@ def migrate() -> int:
 
 
 @cli.command()
+def backup(
+    file: Annotated[
+        Path | None, typer.Argument(help="The copy; by default a name of its own.")
+    ] = None,
+) -> int:
+    """Copy the orders database to FILE while the service runs (SQLite)."""
+    from app.cli.recovery import backup_orders
+    from app.settings import load_settings
+
+    return backup_orders(load_settings(), file)
+
+
+@cli.command()
+def restore(file: Annotated[Path, typer.Argument(help="A copy that `backup` made.")]) -> int:
+    """Put a copy into the orders database's place, to be compared with the chain (SQLite, stopped)."""
+    from app.cli.recovery import restore_orders
+    from app.settings import load_settings
+
+    return restore_orders(load_settings(), file)
+
+
+@cli.command()
+def reconcile(
+    from_beginning: Annotated[
+        bool, typer.Option(help="It may lack orders of any age: read the whole history.")
+    ] = False,
+) -> int:
+    """Have an orders database that lost commits compared with the chain (service stopped)."""
+    from app.cli.recovery import reconcile_orders
+    from app.settings import load_settings
+
+    return reconcile_orders(load_settings(), whole=from_beginning)
+
+
+@cli.command()
+def halt(
+    reason: Annotated[str | None, typer.Option(help="Why; shown until trading is resumed.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
+    """Sign nothing new until `resume`, in any process of the service."""
+    from app.cli.recovery import halt_trading
+
+    return halt_trading(url, reason, as_json=as_json)
+
+
+@cli.command()
+def resume(as_json: AsJson = False, url: Url = None) -> int:
+    """Let trading go on."""
+    from app.cli.recovery import resume_trading
+
+    return resume_trading(url, as_json=as_json)
+
+
+@cli.command()
 def demo(folder: Keep = None) -> int:
     """Trade a batch of signals before your eyes, on a service and a sandbox of its own."""
     from app.cli.demo import run_demo
@@ -181,6 +236,25 @@ def cancel_orders(
     if order_id is None:
         return cancel_many(url, filters, as_json=as_json)
     return cancel_order(url, order_id, as_json=as_json)
+
+
+@orders_cli.command("resolve")
+def resolve_order(
+    order_id: OrderId,
+    how: Annotated[str, typer.Option("--as", help="How it ended: filled, failed or expired.")],
+    evidence: Annotated[str, typer.Option(help="How that is known; kept in the audit trail.")],
+    base_amount: Annotated[str | None, typer.Option(help="Traded, for filled, e.g. 0.01.")] = None,
+    quote_amount: Annotated[str | None, typer.Option(help="As --base-amount, of quote.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
+    """End an order in doubt, unless what the chain shows speaks against it."""
+    from app.cli.orders import resolve_order as resolve
+
+    word = {"as": how, "evidence": evidence}
+    amounts = {"base_amount": base_amount, "quote_amount": quote_amount}
+    given = {name: amount for name, amount in amounts.items() if amount is not None}
+    return resolve(url, order_id, {**word, **given}, as_json=as_json)
 
 
 @methods_cli.callback(invoke_without_command=True)

@@ -27,6 +27,7 @@ from app.domain.events import EventKind
 from app.domain.money import BASE_UNITS_MAX
 from app.domain.order import OrderStatus, OrderView
 from app.engine.ports import Balances, Claimed, LostLease, Shortage
+from app.engine.recovery_port import Recovered
 from app.engine.store_port import Halted
 
 WALLET_LOCKS: Final = 7_305_002
@@ -107,6 +108,26 @@ def _attempt(storing: Storing) -> StoredAttempt:
         signed=storing.signed,
         signed_at_us=storing.at_us,
     )
+
+
+def store_recovered(conn: Connection, view: OrderView, lost: Recovered) -> None:
+    """Insert an attempt that was found on the chain: its bytes have left somebody, so it is submitted.
+
+    It follows no plan: there is nothing left to push. It keeps its memo's number, unless others were
+    signed without knowing of it.
+    """
+    order, number = view.order, max(lost.memo.number, view.next_number)
+    attempt = StoredAttempt(
+        attempt_id=f"{order.order_id}/{number}",
+        order_id=order.order_id,
+        number=number,
+        wallet=lost.wallet,
+        status=AttemptStatus.SUBMITTED,
+        plan=LanePlan(()),
+        signed=lost.signed,
+        signed_at_us=lost.at_us or order.accepted_at_us,
+    )
+    change(conn, _INSERT, attempt_values(attempt, order.account))
 
 
 def _told(attempt: StoredAttempt) -> dict[str, object]:

@@ -190,6 +190,14 @@ def adopt(conn: Connection, holder: Holder, limit: int) -> Sequence[Claimed]:
     return _take(conn, holder, taken, None)
 
 
+_THIS = _KEYS.where(ORDERS.c.order_id == bindparam("id"))
+
+
+def take(conn: Connection, holder: Holder, order_id: str, at_us: int) -> Claimed:
+    """Take one order, which is locked and open."""
+    return _take(conn, holder, fetch(conn, _THIS, {"id": order_id}), at_us)[0]
+
+
 _TAKE_OVER = (
     update(ORDERS)
     .where(

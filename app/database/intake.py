@@ -8,6 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from app.database.documents import clean
 from app.database.notices import announce
+from app.database.replay import find_recovered
 from app.database.rows import order_of, order_values
 from app.database.running import fetch, fetch_one
 from app.database.sequence import placed
@@ -80,8 +81,10 @@ def _find(conn: Connection, new: NewOrder) -> Accepted | IntakeRefusal | None:
     if key is None and client is None:
         return None
     rows = fetch(conn, _BY_KEYS, {"account": new.account, "key": key, "client": client})
-    if not rows:
-        return None
+    if not rows or all(row.reason_code == ReasonCode.ALREADY_EXECUTED.value for row in rows):
+        recovered = find_recovered(conn, new)
+        if recovered is not None or not rows:
+            return recovered
     if len(rows) > 1:
         return IntakeRefusal.CONFLICT
     if rows[0].fingerprint != new.fingerprint:
@@ -103,13 +106,13 @@ def _insert(conn: Connection, new: NewOrder, rejection: Rejection | None) -> Ord
         new = placed(conn, new)
     values = {**order_values(new), "next_attempt_at_us": due_us}
     values["status"] = OrderStatus.QUEUED.value
-    note = Note(EventKind.ACCEPTED, new.accepted_at_us, _told(values))
+    note = Note(EventKind.ACCEPTED, new.accepted_at_us, told(values))
     if rejection is not None:
         code, reason = ReasonCode(rejection[0]).value, clean(rejection[1])
         values |= {"status": OrderStatus.REJECTED.value, "reason_code": code, "reason": reason}
         values["ended_at_us"] = new.accepted_at_us
-        told = {**_told(values), "reason_code": code, "reason": reason}
-        note = Note(EventKind.REJECTED, new.accepted_at_us, told)
+        data = {**told(values), "reason_code": code, "reason": reason}
+        note = Note(EventKind.REJECTED, new.accepted_at_us, data)
     row = fetch_one(conn, _INSERTS[conn.dialect.name], values)
     if row is None:
         return None
@@ -124,11 +127,11 @@ _TOLD: Final = (
 )  # fmt: skip
 
 
-def _told(values: Mapping[str, Any]) -> dict[str, object]:
+def told(values: Mapping[str, Any]) -> dict[str, object]:
     """Say what the trail keeps of a signal: enough to derive every figure of the order from events."""
     amounts = {name: values[name] for name in ("size", "quote_size")}
-    told: dict[str, object] = {name: values[name] for name in _TOLD}
-    return told | {name: None if value is None else str(value) for name, value in amounts.items()}
+    said: dict[str, object] = {name: values[name] for name in _TOLD}
+    return said | {name: None if value is None else str(value) for name, value in amounts.items()}
 
 
 _OWN = (

@@ -8,10 +8,15 @@ from pathlib import Path
 
 from app.domain.errors import StartupError
 
+UNFINISHED = ".restoring"
+"""Ends the name of a file that is beside a database while another one takes its place."""
+
 
 @contextmanager
-def file_lock(database: Path) -> Iterator[None]:
+def file_lock(database: Path, *, unfinished_too: bool = False) -> Iterator[None]:
     """Hold `<database>.lock`; raises StartupError(DATABASE_LOCKED) while another process does.
+
+    A database whose restore did not come to its end is refused: RESTORE_UNFINISHED.
 
     The file stays: removing it would let two processes lock two files of one name. The kernel lets the
     lock go with the process, however that ends.
@@ -21,6 +26,9 @@ def file_lock(database: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _take(descriptor, database)
+        if not unfinished_too and real.with_name(real.name + UNFINISHED).exists():
+            what = f"a restore of {database} did not come to its end"
+            raise StartupError("RESTORE_UNFINISHED", what, "run synergy7 restore again")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield

@@ -95,6 +95,14 @@ def _head(section: Section) -> str:
     return ScriptDirectory.from_config(_config(section)).get_current_head() or ""
 
 
+def revision_of(conn: Connection, section: Section, name: str) -> str | None:
+    """Give a database's revision, None without a table of ours.
+
+    Raises StartupError(DATABASE_FOREIGN or DATABASE_NEWER).
+    """
+    return _current(conn, section, name)
+
+
 def _current(conn: Connection, section: Section, name: str) -> str | None:
     """Read the revision; refuses what is not ours and what is newer than the code."""
     tables = set(inspect(conn).get_table_names())

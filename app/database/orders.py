@@ -27,6 +27,7 @@ from app.database.claims import Holder
 from app.database.engine import Database, open_database
 from app.database.migrate import refuse_unmigrated
 from app.database.places import KEYS, ORDERS, SEQUENCES, SKIPPING, SYSTEM, WALLETS, Place
+from app.database.sql_recovery import SqlRecovery
 from app.database.trail import Head, Note
 from app.domain.attempt import LanePlan, Signed
 from app.domain.changes import Change
@@ -58,6 +59,7 @@ class SqlStore:
         self._database = database
         self._holder = holder
         self._figures = figures.Figures()
+        self.recovery = SqlRecovery(database, holder)
 
     # ------------------------------------------------------------ intake
 

@@ -22,12 +22,22 @@ RECONCILING: Final = "database.reconciling"
 
 _READ = select(META.c.name, META.c.value).where(META.c.name.in_([HALTED, RECONCILING]))
 _STANDS = select(META.c.name).where(META.c.name == bindparam("named"))
-_REMOVE = delete(META).where(META.c.name == bindparam("named"))
-PUT_NEW: Mapping[str, Insert] = {
+REMOVE = delete(META).where(META.c.name == bindparam("named"))
+_PUT_NEW: Mapping[str, Insert] = {
     "sqlite": sqlite.insert(META).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(META).on_conflict_do_nothing(),
 }
-"""Inserts a row of `meta`, by dialect; one of that name stays as it is."""
+
+
+def _replacing(rows: sqlite.Insert | postgresql.Insert) -> Insert:
+    return rows.on_conflict_do_update(index_elements=["name"], set_={"value": rows.excluded.value})
+
+
+PUT: Mapping[str, Insert] = {
+    "sqlite": _replacing(sqlite.insert(META)),
+    "postgresql": _replacing(postgresql.insert(META)),
+}
+"""Writes a row of `meta`, by dialect, in place of one of that name."""
 
 
 def read(conn: Connection) -> TradingState:
@@ -52,7 +62,7 @@ def halt(conn: Connection, reason: str | None, at_us: int) -> TradingState:
     seq = trail.next_own_seq(conn)
     reason = None if reason is None else clean(reason)
     value = dump({"reason": reason, "since_us": at_us})
-    if conn.execute(PUT_NEW[conn.dialect.name], {"name": HALTED, "value": value}).rowcount:
+    if conn.execute(_PUT_NEW[conn.dialect.name], {"name": HALTED, "value": value}).rowcount:
         trail.append_own(conn, seq, Note(EventKind.TRADING_HALTED, at_us, {"reason": reason}))
     return read(conn)
 
@@ -63,7 +73,7 @@ def resume(conn: Connection, at_us: int) -> TradingState:
     state = read(conn)
     if state.reconciling or not state.halted:
         return state
-    conn.execute(_REMOVE, {"named": HALTED})
+    conn.execute(REMOVE, {"named": HALTED})
     data = {"reason": state.reason, "halted_since_us": state.since_us}
     trail.append_own(conn, seq, Note(EventKind.TRADING_RESUMED, at_us, data))
     return read(conn)

@@ -231,6 +231,8 @@ class OrderManager:
 
     def _remember(self, view: OrderView) -> None:
         """Keep what can never change again."""
+        if self._switch.state.reconciling:  # the chain may contradict it
+            return
         order = view.order
         settled = order.finalized_at_us is not None or (
             order.status.final and order.status is not OrderStatus.FILLED

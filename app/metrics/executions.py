@@ -9,7 +9,8 @@ from app.domain.order import OrderStatus
 from app.domain.outcome import ReplyOutcome
 from app.metrics.ports import ExecutionRow
 
-_BEGINS: Final = frozenset({EventKind.ACCEPTED, EventKind.REJECTED})
+_BEGINS: Final = frozenset({EventKind.ACCEPTED, EventKind.REJECTED, EventKind.ORDER_RECOVERED})
+_SIGNED: Final = frozenset({EventKind.SIGNED, EventKind.ATTEMPT_RECOVERED})
 _ENDS: Final = frozenset(
     {EventKind.REJECTED, EventKind.ENDED, EventKind.FILLED, EventKind.FILL_REVERTED}
 )
@@ -46,7 +47,7 @@ def execution_of(events: Sequence[Event]) -> ExecutionRow | None:
 
 
 def _row(events: Sequence[Event], end: Event) -> ExecutionRow:
-    begin, signed = events[0], _of(events, EventKind.SIGNED)
+    begin, signed = events[0], [event for event in events if event.kind in _SIGNED]
     finalized = _last(events, {EventKind.FINALIZED})
     landed = _landed(end, finalized)
     status, reason_code = _verdict(end)

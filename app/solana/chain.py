@@ -17,13 +17,14 @@ from app.domain.outcome import (
     Seen,
     Unreachable,
 )
-from app.domain.resolution import Testimony
+from app.domain.resolution import Hearing
 from app.engine.ports import LandedTransaction, ProvedFailure, Simulation, Snapshot
 from app.solana import decode
 from app.solana.blockhash_ring import LIFE_BLOCKS, BlockhashRing
 from app.solana.endpoint_health import EndpointHealth
 from app.solana.endpoints import HEDGE_SECONDS, Endpoints, Worth
 from app.solana.json_rpc import JsonRpcClient
+from app.solana.wallet_history import WalletHistories
 from app.solana.witnesses import Witnesses
 
 STATUSES_MAX: Final = 256
@@ -57,6 +58,7 @@ class RpcChain:
         `on_hedge` is told its RPC method.
         """
         self._witnesses = Witnesses(clients, proof_endpoints)
+        self.histories = WalletHistories(clients, proof_endpoints)
         self._endpoints = Endpoints(clients, EndpointHealth(_now), hedge_seconds, on_hedge)
         self._poll_seconds = poll_seconds
         self._notice = notice
@@ -170,6 +172,7 @@ class RpcChain:
         Before that nothing is proved dead: on another chain every signature is absent.
         """
         self._witnesses.belongs_to(genesis_hash)
+        self.histories.belongs_to(genesis_hash)
         self._endpoints.belongs_to(genesis_hash)
 
     def endpoints(self) -> Sequence[Mapping[str, object]]:
@@ -271,7 +274,7 @@ class RpcChain:
         """See the port."""
         return await self._witnesses.prove_failed(attempt)
 
-    async def testimony(self, attempt: StoredAttempt) -> Sequence[Testimony]:
+    async def testimony(self, attempt: StoredAttempt) -> Sequence[Hearing]:
         """See the port."""
         return await self._witnesses.testimony(attempt)
 

@@ -26,6 +26,7 @@ from app.engine.ports import (
     Simulation,
     TipNeeds,
 )
+from app.engine.recovery_port import Found, Mention, Recovered
 from app.transactions import errors, fees, logs
 from app.transactions.builder import (
     Construction,
@@ -41,6 +42,7 @@ from app.transactions.fills import read_fill, swap_report
 from app.transactions.guard import check_message
 from app.transactions.pools import Board, PoolReader, pairs_with_sol
 from app.transactions.prices import UnitPrices
+from app.transactions.recovered import read_recovered
 from app.transactions.tokens import random_seed
 from app.transactions.venues import known_venues
 from app.transactions.venues.base import Report, Venue
@@ -248,6 +250,19 @@ class TransactionTrading:
         """Read from a landed transaction what it traded and what it cost."""
         self._pools.landed(landed.slot)
         return read_fill(attempt, landed, self._venues)
+
+    def recovered(
+        self, found: Found, mention: Mention, until_height: int, wallet: str
+    ) -> Recovered | None:
+        """Read a transaction of ours back; None when it is none, RefusedError when it cannot be read."""
+        return read_recovered(
+            found,
+            mention,
+            until_height,
+            wallet=wallet,
+            markets=self._markets,
+            venues=self._venues,
+        )
 
     def _market(self, order: Order) -> Market:
         market = self._markets.get(order.signal.market)

@@ -6,7 +6,10 @@ import pytest
 
 from app.cli.commands import run
 
-COMMANDS = ("serve", "worker", "sandbox", "migrate", "orders", "methods", "demo", "selftest")
+COMMANDS = (
+    "serve", "worker", "sandbox", "migrate", "backup", "restore", "reconcile", "halt", "resume",
+    "orders", "methods", "demo", "selftest",
+)  # fmt: skip
 HELPED = [command for command in COMMANDS if command != "sandbox"]  # its help is the chain's own
 
 

@@ -1,0 +1,83 @@
+"""`synergy7 backup`, `restore`, `reconcile`: the orders database as a whole; `halt` and `resume`."""
+
+import asyncio
+from pathlib import Path
+
+import typer
+
+from app.cli.orders import Json, connect, print_document
+from app.database.addresses import Address, PostgresServer, address_of
+from app.database.backup import back_up, mark_database, moment, restore
+from app.domain.errors import StartupError
+from app.settings import Settings
+
+NEXT = "start the service, and when it says that the database is reconciled: synergy7 resume"
+
+
+def backup_orders(settings: Settings, file: Path | None) -> int:
+    """Copy the orders database while the service runs, and print where the copy is."""
+    source = _file(settings, "back it up with pg_dump --format=custom, see docs/operation.md")
+    name = f"{source.stem}-backup-{moment()}{source.suffix}"
+    target = file or settings.order_management.backup_path / name
+    back_up(source, target)
+    typer.echo(str(target))
+    return 0
+
+
+def restore_orders(settings: Settings, file: Path) -> int:
+    """Put a copy into the place of the orders database, which is kept."""
+    target = _file(
+        settings, "restore it with pg_restore, then: synergy7 reconcile, see docs/operation.md"
+    )
+    restored = restore(file, target)
+    typer.echo(f"{target} is restored from {file}")
+    if restored.kept is not None:
+        typer.echo(f"what was there before is {restored.kept}")
+    typer.echo(f"trading is halted; {NEXT}")
+    return 0
+
+
+def reconcile_orders(settings: Settings, *, whole: bool) -> int:
+    """Mark the orders database as one that lost commits."""
+    address = _address(settings)
+    asyncio.run(mark_database(address, whole=whole))
+    typer.echo(f"{address} will be compared with the chain; trading is halted; {NEXT}")
+    return 0
+
+
+def _address(settings: Settings) -> Address:
+    orders = settings.order_management
+    url = orders.database_url
+    return address_of(url.get_secret_value() if url is not None else str(orders.db_path))
+
+
+def _file(settings: Settings, todo: str) -> Path:
+    address = _address(settings)
+    if isinstance(address, PostgresServer):
+        raise StartupError("SQLITE_ONLY", f"{address} is no SQLite file", todo)
+    return address.path
+
+
+# ---------------------------------------------------------------- the running service
+
+
+def halt_trading(url: str | None, reason: str | None, *, as_json: bool) -> int:
+    """Halt trading and print the state."""
+    body = {} if reason is None else {"reason": reason}
+    document = connect(url).document("POST", "/trading/halt", body=body)
+    print_document(document, lambda state: [_told(state)], as_json=as_json)
+    return 0
+
+
+def resume_trading(url: str | None, *, as_json: bool) -> int:
+    """Resume trading and print the state."""
+    document = connect(url).document("POST", "/trading/resume")
+    print_document(document, lambda state: [_told(state)], as_json=as_json)
+    return 0
+
+
+def _told(state: Json) -> str:
+    if state["state"] == "active":
+        return "trading is active"
+    why = f": {state['reason']}" if state["reason"] else ""
+    return f"trading is halted since {state['since']}{why}"

@@ -1,0 +1,213 @@
+"""Copies of a SQLite orders database while it is used, and their way back into its place."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, delete
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.database.addresses import Address, SqliteFile
+from app.database.engine import open_database, sqlite_engine
+from app.database.lock import UNFINISHED, file_lock
+from app.database.migrate import refuse_unmigrated, revision_of
+from app.database.places import SYSTEM
+from app.database.recovery import mark
+from app.database.tables import PROCESSES
+from app.domain.errors import IntakeError, StartupError
+
+COMPANIONS: Final = ("", "-wal", "-shm")
+"""A SQLite database is these files together."""
+_LOCKED_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Where the database that was there before is kept now; None: there was none."""
+
+    kept: Path | None
+
+
+def moment() -> str:
+    """Name this moment, as it stands in the names of copies."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+
+
+def back_up(source: Path, target: Path) -> None:
+    """Copy a database as it is at one moment, whoever writes to it; it is on disk when this returns.
+
+    The copy is one file of mode 0600, read through before it gets its name; what is there already is
+    never overwritten. Raises StartupError: BACKUP_FAILED, DATABASE_CORRUPT, DATABASE_FOREIGN, ...
+    """
+    if not source.is_file():
+        raise _failed(f"{source} is not there", "name another database")
+    with _partial(target) as partial:
+        _copy(source, partial)
+        _demand_orders(partial, source)
+        _flush(partial)
+        try:
+            os.link(partial, target)
+        except FileExistsError as error:
+            raise _failed(f"{target} is there already", "name another file") from error
+        _flush(target.parent)
+
+
+@contextmanager
+def _partial(target: Path) -> Iterator[Path]:
+    """Give the name of a file beside a copy's place, which is gone afterwards."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        partial.chmod(0o600)
+        yield partial
+    except OSError as error:
+        what = f"{target} cannot be written ({error.strerror})"
+        raise _failed(what, "look at the folder and its disk") from error
+    finally:
+        for end in ("", "-journal", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                partial.with_name(partial.name + end).unlink()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy in one step, on one snapshot: in several a busy writer would have it begin anew for ever."""
+    uri = f"{source.absolute().as_uri()}?mode=rw"
+    try:
+        with (
+            closing(sqlite3.connect(uri, uri=True, timeout=_LOCKED_SECONDS)) as read,
+            closing(sqlite3.connect(target)) as written,
+        ):
+            read.execute("PRAGMA query_only=ON")
+            read.backup(written, pages=-1)
+            written.execute("PRAGMA journal_mode=DELETE")  # one file, without companions
+            found = written.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        raise _failed(f"{source} cannot be copied ({error})", "try again later") from error
+    except sqlite3.DatabaseError as error:
+        raise _corrupt(source, str(error)) from error
+    if found != "ok":
+        raise _corrupt(source, found)
+
+
+def _demand_orders(copy: Path, source: Path) -> None:
+    """Refuse what is no orders database that this version knows; raises StartupError."""
+    engine = sqlite_engine(SqliteFile(copy), wal=False)
+    try:
+        with engine.connect() as conn:
+            revision = revision_of(conn, "orders", str(source))
+            conn.rollback()
+    except SQLAlchemyError as error:
+        raise _corrupt(source, str(getattr(error, "orig", error))) from error
+    finally:
+        engine.dispose()
+    if revision is None:
+        what = f"{source} holds no orders"
+        raise StartupError("DATABASE_FOREIGN", what, "name a backup of an orders database")
+
+
+# ---------------------------------------------------------------- restore
+
+
+def restore(source: Path, target: Path) -> Restored:
+    """Put a copy into the place of a database, halted and to be compared with the chain.
+
+    What is there is kept beside it under another name. Raises StartupError: DATABASE_LOCKED while the
+    service runs, DATABASE_CORRUPT, DATABASE_FOREIGN or DATABASE_NEWER for a copy that cannot be used.
+    """
+    if not source.is_file():
+        raise _failed(f"{source} is not there", "name a backup")
+    if target.exists() and source.samefile(target):
+        raise _failed(f"{source} is the database itself", "name a backup")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(target, unfinished_too=True), _partial(target) as partial:
+        _copy(source, partial)
+        _demand_orders(partial, source)
+        _mark(partial, source)
+        _flush(partial)
+        return _swap(partial, target)
+
+
+def _mark(copy: Path, source: Path) -> None:
+    """Mark a copy; the processes that its rows name are those of the moment it was made."""
+    engine = sqlite_engine(SqliteFile(copy), wal=False)
+    try:
+        with engine.begin() as conn:
+            conn.execute(delete(PROCESSES))
+            at_us = time.time_ns() // 1_000
+            mark(conn, cause=f"restored from {source.name}", whole=False, at_us=at_us)
+    finally:
+        engine.dispose()
+
+
+def _swap(partial: Path, target: Path) -> Restored:
+    """Move what is there aside and the copy into its place.
+
+    These are several steps: a start in between is refused by the file that says so, and a restore begins
+    again.
+    """
+    unfinished = target.with_name(target.name + UNFINISHED)
+    unfinished.touch(0o600)
+    _flush(unfinished)
+    _flush(target.parent)
+    kept = target.with_name(f"{target.name}.before-restore-{moment()}")
+    moved = False
+    for end in COMPANIONS:
+        with suppress(FileNotFoundError):
+            target.with_name(target.name + end).rename(kept.with_name(kept.name + end))
+            moved = True
+    _flush(target.parent)
+    partial.rename(target)
+    _flush(target.parent)
+    unfinished.unlink()
+    _flush(target.parent)
+    return Restored(kept if moved else None)
+
+
+def _flush(path: Path) -> None:
+    """See a file, or a folder's names, on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _failed(what: str, todo: str) -> StartupError:
+    return StartupError("BACKUP_FAILED", what, todo)
+
+
+def _corrupt(path: Path, why: str) -> StartupError:
+    what = f"{path} is no sound database ({why.splitlines()[0]})"
+    todo = "name another copy; this one is left as it is (synergy7 restore --salvage reads what it can)"
+    return StartupError("DATABASE_CORRUPT", what, todo)
+
+
+# ---------------------------------------------------------------- a database that lost commits otherwise
+
+
+async def mark_database(address: Address, *, whole: bool) -> None:
+    """Have a database compared with the chain; raises StartupError, DATABASE_IN_USE while it is worked on.
+
+    `whole`: it may lack rows of any age, not only the newest.
+    """
+    async with open_database(address, pool_size=1) as database:
+        await refuse_unmigrated(database, "orders")
+        at_us = time.time_ns() // 1_000
+
+        def unit(conn: Connection) -> None:
+            if database.single_process:  # the lock says that nobody else is there
+                conn.execute(delete(PROCESSES))
+            mark(conn, cause="marked by an operator", whole=whole, at_us=at_us)
+
+        try:
+            await database.write(unit, SYSTEM)
+        except IntakeError as error:
+            what = f"{address} cannot be marked ({error.what})"
+            raise StartupError("DATABASE_UNREACHABLE", what, error.todo) from error

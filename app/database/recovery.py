@@ -1,0 +1,267 @@
+"""A database that lost commits: marked, compared with the chain, and completed from it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from app.database import trail
+from app.database.attempts import store_recovered
+from app.database.claims import LEASE_US, Holder, take
+from app.database.documents import clean, dump
+from app.database.expressions import NowUs
+from app.database.reading import views_of
+from app.database.record import record
+from app.database.tables import ATTEMPTS, EVENTS, META, ORDERS, PROCESSES
+from app.database.trading import HALTED, PUT, RECONCILING, REMOVE
+from app.database.trail import Note, append
+from app.database.undo import Undo
+from app.domain.attempt import AttemptStatus
+from app.domain.changes import Change
+from app.domain.errors import IllegalMoveError, StartupError
+from app.domain.events import SYSTEM, EventKind
+from app.domain.order import OrderStatus, OrderView
+from app.engine.ports import Claimed
+from app.engine.recovery_port import Mark, Recovered
+
+_KNOWN_AT_ONCE: Final = 500
+_READ = select(META.c.value).where(META.c.name == RECONCILING).with_for_update()
+_NEWEST = select(func.max(ATTEMPTS.c.blockhash_slot), func.max(ATTEMPTS.c.landed_slot))
+_RUNNING = (
+    select(PROCESSES.c.name).where(PROCESSES.c.heartbeat_at_us >= NowUs() - LEASE_US).limit(1)
+)
+
+
+# ---------------------------------------------------------------- the mark
+
+
+def mark(conn: Connection, *, cause: str, whole: bool, at_us: int) -> None:
+    """Have the database compared with the chain before anything is signed again, and halt trading.
+
+    A mark that is there already keeps how far back it looks. Raises StartupError(DATABASE_IN_USE) when
+    a process works on it: what that process holds could not be held back any more.
+    """
+    seq = trail.next_own_seq(conn)
+    name = conn.scalar(_RUNNING)
+    if name is not None:
+        what = f"process {name} works on the database"
+        raise StartupError("DATABASE_IN_USE", what, "stop every process of the service first")
+    known = _mark(conn) or {}
+    document = {
+        "cause": cause,
+        "marked_at_us": at_us,
+        "whole": whole or bool(known.get("whole")),
+        "since_slot": known.get("since_slot"),
+    }
+    _put(conn, RECONCILING, document)
+    reason = f"the database lost commits ({cause})"
+    _put(conn, HALTED, {"reason": reason, "since_us": at_us})
+    data = {"cause": cause, "whole": document["whole"]}
+    trail.append_own(conn, seq, Note(EventKind.DATABASE_MARKED, at_us, data))
+    trail.append_own(conn, seq + 1, Note(EventKind.TRADING_HALTED, at_us, {"reason": reason}))
+
+
+def _mark(conn: Connection) -> dict[str, Any] | None:
+    value = conn.scalar(_READ)
+    return None if value is None else dict(json.loads(value))
+
+
+def _put(conn: Connection, name: str, document: Mapping[str, object]) -> None:
+    conn.execute(PUT[conn.dialect.name], {"name": name, "value": dump(document)})
+
+
+_ALIVE = select(PROCESSES.c.process_id).where(
+    PROCESSES.c.process_id == bindparam("holder"),
+    PROCESSES.c.heartbeat_at_us >= NowUs() - LEASE_US,
+)
+
+
+def begin(conn: Connection, holder: Holder) -> Mark | None:
+    """Take the mark for a process; None: there is none, or another live process has it."""
+    document = _mark(conn)
+    if document is None:
+        return None
+    other = document.get("process")
+    if other not in (None, holder.process_id) and conn.scalar(_ALIVE, {"holder": other}):
+        return None
+    _put(conn, RECONCILING, {**document, "process": holder.process_id})
+    return _mark_of(document)
+
+
+def note_height(conn: Connection, until_height: int) -> Mark:
+    """Note the height to wait for, and since which slot transactions may be unknown; both only once.
+
+    What the database does not know was stored after all that it knows, and landed later than it was
+    stored. So it is not older than the newest slot in it, and this is read before anything is added.
+    """
+    document = _mark(conn)
+    if document is None:
+        raise Undo(Mark(whole=False))
+    newest = [slot for slot in conn.execute(_NEWEST).one() if slot is not None]
+    before = document.get("since_slot")
+    slots = [max(newest)] if newest else []
+    since = min([*slots, before] if before is not None else slots, default=None)
+    document |= {"until_height": until_height, "since_slot": since}
+    _put(conn, RECONCILING, document)
+    return _mark_of(document)
+
+
+def _mark_of(document: Mapping[str, Any]) -> Mark:
+    whole = bool(document["whole"])
+    since = None if whole else document.get("since_slot")
+    return Mark(whole, document.get("until_height"), since)
+
+
+def reconciled(conn: Connection, tally: Mapping[str, object], at_us: int) -> None:
+    """Remove the mark, and tell what was found; trading stays halted."""
+    seq = trail.next_own_seq(conn)
+    if conn.execute(REMOVE, {"named": RECONCILING}).rowcount:
+        trail.append_own(conn, seq, Note(EventKind.DATABASE_RECONCILED, at_us, tally))
+
+
+# ---------------------------------------------------------------- what is known
+
+_WALLETS = select(ATTEMPTS.c.wallet).distinct()
+_KNOWN = select(ATTEMPTS.c.signature, ATTEMPTS.c.order_id, ATTEMPTS.c.status).where(
+    ATTEMPTS.c.signature.in_(bindparam("signatures", expanding=True))
+)
+_ORDER = select(ORDERS).where(ORDERS.c.order_id == bindparam("id"))
+_LOCKED_ORDER = _ORDER.with_for_update()
+
+
+def wallets(conn: Connection) -> Sequence[str]:
+    """Name the wallets that any attempt was signed with."""
+    return list(conn.scalars(_WALLETS))
+
+
+def known(conn: Connection, signatures: Sequence[str]) -> Mapping[str, tuple[str, AttemptStatus]]:
+    """Give order id and status of the attempts that are stored."""
+    found: dict[str, tuple[str, AttemptStatus]] = {}
+    for start in range(0, len(signatures), _KNOWN_AT_ONCE):
+        some = list(signatures[start : start + _KNOWN_AT_ONCE])
+        for row in conn.execute(_KNOWN, {"signatures": some}):
+            found[row.signature] = (row.order_id, AttemptStatus(row.status))
+    return found
+
+
+def order(conn: Connection, order_id: str, *, lock: bool = True) -> OrderView | None:
+    """Read an order of any account, to write it, or (without `lock`) to look at it only."""
+    rows = conn.execute(_LOCKED_ORDER if lock else _ORDER, {"id": order_id}).all()
+    return views_of(conn, rows)[0] if rows else None
+
+
+# ---------------------------------------------------------------- lost attempts
+
+_SUBMIT = (
+    update(ORDERS)
+    .where(ORDERS.c.order_id == bindparam("id"))
+    .values(
+        status=OrderStatus.SUBMITTED.value,
+        attempt_count=ORDERS.c.attempt_count + 1,
+        event_seq=ORDERS.c.event_seq + 1,
+        process=None,
+    )
+    .returning(ORDERS.c.event_seq)
+)
+
+
+def recover_attempt(
+    conn: Connection, holder: Holder, lost: Recovered, burial: Sequence[Change], at_us: int
+) -> bool:
+    """Record an attempt of a known open order as live, after `burial` of the one that was.
+
+    The order goes the ordinary way to `submitted`, and whoever claims it next settles the attempt by the
+    ordinary evidence. False, with nothing written, when it has changed meanwhile.
+    """
+    view = order(conn, lost.memo.order_id)
+    if view is None or view.order.status.final or known(conn, [lost.signed.signature]):
+        return False
+    if (view.live_attempt is None) != (not burial):
+        return False
+    claimed = take(conn, holder, view.order.order_id, at_us)
+    if burial:
+        buried = record(conn, holder.process_id, claimed, burial)
+        if not isinstance(buried, Claimed):
+            raise IllegalMoveError(f"order {view.order.order_id} is held and not held")
+        claimed = take(conn, holder, view.order.order_id, at_us)
+    seq = conn.scalar(_SUBMIT, {"id": view.order.order_id})
+    store_recovered(conn, claimed.view, lost)
+    note = Note(EventKind.ATTEMPT_RECOVERED, at_us, attempt_told(lost))
+    append(
+        conn,
+        account=view.order.account,
+        order_id=view.order.order_id,
+        last_seq=int(seq or 0),
+        notes=[note],
+    )
+    return True
+
+
+def attempt_told(lost: Recovered) -> dict[str, object]:
+    """Say what the trail keeps of an attempt that was found on the chain."""
+    return {
+        "number": lost.memo.number,
+        "signature": lost.signed.signature,
+        "wallet": lost.wallet,
+        "slot": lost.slot,
+        "failed": lost.failed,
+        "client_hash": lost.memo.client_hash,
+    }
+
+
+# ---------------------------------------------------------------- what cannot be made good
+
+_TOLD = (
+    select(EVENTS.c.event_id)
+    .where(
+        EVENTS.c.order_id == bindparam("id"),
+        EVENTS.c.kind == bindparam("told_kind"),
+        EVENTS.c.data.contains(bindparam("named")),
+    )
+    .limit(1)
+)
+_CONTRADICT = (
+    update(ORDERS)
+    .where(ORDERS.c.order_id == bindparam("id"))
+    .values(reason=bindparam("why"), event_seq=ORDERS.c.event_seq + 1)
+    .returning(ORDERS.c.event_seq)
+)
+
+
+def _was_told(conn: Connection, order_id: str, kind: EventKind, signature: str) -> bool:
+    values = {"id": order_id, "told_kind": kind.value, "named": signature}
+    return conn.scalar(_TOLD, values) is not None
+
+
+def contradict(conn: Connection, order_id: str, signature: str, slot: int, at_us: int) -> bool:
+    """Tell of an execution that an order's stored end denies, in its trail and in its reason.
+
+    The status stays: nothing moves out of an end. False when it was told before.
+    """
+    view = order(conn, order_id)
+    if view is None or _was_told(conn, order_id, EventKind.CONTRADICTED, signature):
+        return False
+    what = f"contradicted by the chain: transaction {signature} executed it in slot {slot}"
+    why = f"{view.order.reason}; {what}" if view.order.reason else what
+    seq = conn.scalar(_CONTRADICT, {"id": order_id, "why": clean(why)})
+    data = {"signature": signature, "slot": slot, "status": view.order.status.value}
+    note = Note(EventKind.CONTRADICTED, at_us, data)
+    append(
+        conn,
+        account=view.order.account,
+        order_id=order_id,
+        last_seq=int(seq or 0),
+        notes=[note],
+    )
+    return True
+
+
+def note_failure(conn: Connection, lost: Recovered, at_us: int) -> bool:
+    """Tell of a failed transaction that nothing was known of; False when it was told before."""
+    seq = trail.next_own_seq(conn)
+    if _was_told(conn, SYSTEM, EventKind.FAILED_UNKNOWN, lost.signed.signature):
+        return False
+    data = {"order_id": lost.memo.order_id, **attempt_told(lost)}
+    trail.append_own(conn, seq, Note(EventKind.FAILED_UNKNOWN, at_us, data))
+    return True

@@ -1,0 +1,238 @@
+"""A wallet's finalized transactions, from each endpoint by itself: none may hide what another shows."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeVar
+
+from solders.transaction import VersionedTransaction
+
+from app.domain.errors import ReasonCode, TransientError
+from app.domain.outcome import Heights
+from app.engine.recovery_port import Found, Mention
+from app.solana import decode
+from app.solana.endpoints import words
+from app.solana.json_rpc import JsonRpcClient, Result
+
+PAGE: Final = 1_000
+"""Signatures in one getSignaturesForAddress (a node gives no more)."""
+PAGES_MAX: Final = 10_000
+"""Ten million transactions: a node that goes on for longer repeats itself."""
+MARGIN_SLOTS: Final = 300
+"""How far behind the slot is read that is asked for: further than any fork moves a transaction."""
+FINALIZED: Final = {"commitment": "finalized"}
+
+T = TypeVar("T")
+
+
+class WalletHistories:
+    """The `History` port: as many endpoints as `needed` must answer, and what they show is united.
+
+    Of those one is assumed to be honest, as for a proof of death; what it lists is not overlooked, and
+    what it does not list as failed counts as executed.
+    """
+
+    def __init__(self, clients: Sequence[JsonRpcClient], needed: int) -> None:
+        """A node that is named twice is one witness."""
+        self._clients = list(clients)
+        self._needed = needed
+        self._genesis: str | None = None
+
+    def belongs_to(self, genesis_hash: str) -> None:
+        """Say which chain is read; before that nothing is."""
+        self._genesis = genesis_hash
+
+    async def last_valid_height(self) -> int:
+        """See the port; of processed blocks, since those are the newest that can be signed for."""
+        answers = await self._all(_last_valid_height)
+        return max(answers)
+
+    async def mentions(
+        self, address: str, *, since_slot: int | None, heights: Heights
+    ) -> Sequence[Mention]:
+        """See the port."""
+
+        async def ask(client: JsonRpcClient) -> Sequence[Mention]:
+            return await _history(client, address, since_slot, heights)
+
+        return _united(await self._all(ask))
+
+    async def found(self, signature: str) -> Found:
+        """See the port; its bytes bear the wallet's signature, so that one endpoint is enough."""
+        whys = []
+        for client in self._clients:
+            try:
+                await self._demand_chain(client)
+                return await _found(client, signature)
+            except ValueError as error:
+                whys.append(str(error))
+        raise _unavailable(whys)
+
+    async def _all(self, ask: Callable[[JsonRpcClient], Awaitable[T]]) -> list[T]:
+        """Ask every endpoint; raises TransientError unless enough answer."""
+
+        async def one(client: JsonRpcClient) -> T | str:
+            try:
+                await self._demand_chain(client)
+                return await ask(client)
+            except ValueError as error:
+                return str(error)
+
+        answers = await asyncio.gather(*(one(client) for client in self._clients))
+        told = zip(self._clients, answers, strict=True)
+        sound = [(client, answer) for client, answer in told if not isinstance(answer, str)]
+        if len({client.endpoint for client, _ in sound}) < self._needed:
+            raise _unavailable([answer for answer in answers if isinstance(answer, str)])
+        return [answer for _, answer in sound]
+
+    async def _demand_chain(self, client: JsonRpcClient) -> None:
+        known = await ask(client, "getGenesisHash", [], decode.text)
+        if self._genesis is None or known != self._genesis:
+            raise ValueError(f"{client.endpoint}: not known to serve this chain")
+
+
+def _unavailable(whys: Iterable[str]) -> TransientError:
+    return TransientError(ReasonCode.CHAIN_UNAVAILABLE, "; ".join(whys) or "too few endpoints")
+
+
+def _united(histories: Sequence[Sequence[Mention]]) -> list[Mention]:
+    """Unite what endpoints list, newest first: failed is what everybody calls so, a memo is anybody's."""
+    by_signature: dict[str, list[Mention]] = {}
+    for mention in (each for history in histories for each in history):
+        by_signature.setdefault(mention.signature, []).append(mention)
+    united = [
+        Mention(
+            signature=signature,
+            slot=told[0].slot,
+            failed=all(each.failed for each in told),
+            memo="; ".join({each.memo: None for each in told if each.memo}) or None,
+            unix_time=next((each.unix_time for each in told if each.unix_time), None),
+        )
+        for signature, told in by_signature.items()
+    ]
+    return sorted(united, key=lambda each: each.slot, reverse=True)
+
+
+# ---------------------------------------------------------------- one endpoint
+
+
+async def _last_valid_height(client: JsonRpcClient) -> int:
+    params = [{"commitment": "processed"}]
+    found = await ask(client, "getLatestBlockhash", params, decode.blockhash)
+    return found.last_valid_block_height
+
+
+async def _history(
+    client: JsonRpcClient, address: str, since_slot: int | None, heights: Heights
+) -> Sequence[Mention]:
+    """Page back until an entry is older than the slot, or there is none left.
+
+    Expiry is read first: what this node had not finalized then would be missing from its pages.
+    """
+    own = await ask(client, "getEpochInfo", [FINALIZED], decode.heights)
+    if own.block_height < heights.block_height:
+        raise ValueError(f"{client.endpoint}: it has not finalized enough blocks")
+    mentions: list[Mention] = []
+    seen: set[str] = set()
+    options: dict[str, object] = {**FINALIZED, "limit": PAGE, "minContextSlot": own.slot}
+    for _ in range(PAGES_MAX):
+        page = await ask(client, "getSignaturesForAddress", [address, options], read_page)
+        if not page:
+            await _demand_ledger(client, since_slot)
+            return mentions
+        _demand_order(client, [*mentions[-1:], *page], seen)
+        mentions += page
+        if since_slot is not None and page[-1].slot < since_slot - MARGIN_SLOTS:
+            return mentions
+        options["before"] = page[-1].signature
+    raise ValueError(f"{client.endpoint}: its history does not end")
+
+
+async def _demand_ledger(client: JsonRpcClient, since_slot: int | None) -> None:
+    """See that the end of the pages is no end of what was kept; raises ValueError.
+
+    A whole history ends where the node's does: how far back it reaches cannot be asked of it.
+    """
+    if since_slot is None:
+        return
+    kept = await ask(client, "minimumLedgerSlot", [], decode.integer)
+    if kept > since_slot:
+        raise ValueError(f"{client.endpoint}: its history reaches back to slot {kept} only")
+
+
+def _demand_order(client: JsonRpcClient, page: Sequence[Mention], seen: set[str]) -> None:
+    """See that pages go back without repeating themselves: raises ValueError."""
+    slots = [mention.slot for mention in page]
+    signatures = [mention.signature for mention in page if mention.signature not in seen]
+    fresh = len(set(signatures))
+    if slots != sorted(slots, reverse=True) or fresh < len(page) - (1 if seen else 0):
+        raise ValueError(f"{client.endpoint}: its history does not go back")
+    seen.update(signatures)
+
+
+def read_page(result: object) -> list[Mention]:
+    """Read one page of getSignaturesForAddress; raises ValueError."""
+    return [_mention(decode.mapping(each)) for each in decode.sequence(result)]
+
+
+def _mention(entry: Mapping[str, object]) -> Mention:
+    if "err" not in entry:
+        raise ValueError("no err")
+    memo, unix_time = entry.get("memo"), entry.get("blockTime")
+    return Mention(
+        signature=decode.text(entry.get("signature")),
+        slot=decode.integer(entry.get("slot")),
+        failed=entry["err"] is not None,
+        memo=None if memo is None else decode.text(memo),
+        unix_time=None if unix_time is None else decode.integer(unix_time),
+    )
+
+
+async def _found(client: JsonRpcClient, signature: str) -> Found:
+    options = {**FINALIZED, "encoding": "base64", "maxSupportedTransactionVersion": 0}
+    return await ask(
+        client, "getTransaction", [signature, options], lambda result: _bytes(result, signature)
+    )
+
+
+def _bytes(result: object, signature: str) -> Found:
+    """Read getTransaction in base64: the bytes name the accounts that its balances are about."""
+    document = decode.mapping(result)
+    encoded = decode.text(decode.sequence(document.get("transaction"))[0])
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+    except binascii.Error as error:
+        raise ValueError("no base64") from error
+    transaction = VersionedTransaction.from_bytes(raw)
+    if str(transaction.signatures[0]) != signature:
+        raise ValueError("another transaction")
+    keys = [str(key) for key in transaction.message.account_keys]
+    shown = {**document, "transaction": {"message": {"accountKeys": keys}}}
+    landed = decode.transaction(shown, signature)
+    meta = decode.mapping(document.get("meta"))
+    return Found(raw, landed, _mints(meta, landed.account_keys))
+
+
+def _mints(meta: Mapping[str, object], keys: Sequence[str]) -> Mapping[str, str]:
+    rows = [
+        decode.mapping(row)
+        for side in ("preTokenBalances", "postTokenBalances")
+        for row in decode.sequence(meta.get(side) or [])
+    ]
+    return {
+        keys[decode.integer(row.get("accountIndex"))]: decode.text(row.get("mint")) for row in rows
+    }
+
+
+async def ask(
+    client: JsonRpcClient, method: str, params: Sequence[object], read: Callable[[object], T]
+) -> T:
+    """Ask one endpoint; raises ValueError with words for anything but a sound answer."""
+    answer = await client.call(method, params)
+    if not isinstance(answer, Result):
+        raise ValueError(f"{client.endpoint}: {method}: {words(answer)}")  # noqa: TRY004
+    try:
+        return read(answer.value)
+    except (ValueError, IndexError):
+        raise ValueError(f"{client.endpoint}: {method} answered in a wrong shape") from None
