@@ -29,7 +29,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         if not system.opened:
             return None
         parts = system.parts
-        return ApiService(parts.manager, parts.report, parts.telemetry, parts.methods, parts.switch)
+        return ApiService(
+            parts.manager,
+            parts.report,
+            parts.telemetry,
+            parts.methods,
+            parts.switch,
+            parts.resolver,
+        )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

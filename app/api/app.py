@@ -28,6 +28,7 @@ PATHS: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/orders/cancel": {"POST": orders.cancel_orders},
     "/orders/{order_id}": {"GET": orders.get_order},
     "/orders/{order_id}/cancel": {"POST": orders.cancel_order},
+    "/orders/{order_id}/resolve": {"POST": orders.resolve_order},
     "/orders/{order_id}/events": {"GET": events.get_order_events},
     "/events": {"GET": events.get_events},
     "/methods": {"GET": methods.list_methods},

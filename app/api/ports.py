@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.domain.order import OrderView
 from app.engine.order_manager import OrderManager
 from app.engine.ports import Telemetry
 
@@ -64,6 +65,17 @@ class TradingControl(Protocol):
         ...
 
 
+class ResolutionControl(Protocol):
+    """What operators say of orders in doubt."""
+
+    async def resolve(self, account: str, order_id: str, body: object) -> OrderView:
+        """Resolve an order as `body` says; gives it as it ended.
+
+        Raises SignalError, NotFoundError, ResolutionError, or IntakeError of the store.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ApiService:
     """The opened system as the interface sees it."""
@@ -73,6 +85,7 @@ class ApiService:
     telemetry: Telemetry
     methods: MethodControl
     trading: TradingControl
+    resolutions: ResolutionControl
 
 
 ServiceSource = Callable[[], ApiService | None]

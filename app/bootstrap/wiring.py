@@ -31,9 +31,8 @@ from app.engine.execution_engine import ExecutionEngine, Limits
 from app.engine.lease import Lease
 from app.engine.lifecycle import Lifecycle
 from app.engine.method_admin import MethodAdmin
-from app.engine.order_manager import DEFAULT_ACCOUNT, OrderManager
+from app.engine.order_manager import OrderManager
 from app.engine.ports import Ports
-from app.engine.reconciliation import Reconciliation
 from app.engine.resolution import Resolver
 from app.engine.settlement import Settlement
 from app.engine.supervision import Supervisor
@@ -172,16 +171,6 @@ class _Wired:
         self.switch = TradingSwitch(opened.store, self.clock)
         self.manager = _manager(opened, self.ports, self.switch)
         self.switch.on_change = self._wake
-        self.reconciliation = Reconciliation(
-            self.ports,
-            opened.store.recovery,
-            history=self.chain.histories,
-            reader=self.trading,
-            switch=self.switch,
-            wallets=[opened.signer.address],
-            account=DEFAULT_ACCOUNT,
-        )
-        self.switch.blocks_left = self.reconciliation.blocks_left
         self.confirmation = self._confirmation()
         self.notices.on_notice = self.confirmation.notice
         self.engine = self._engine()
@@ -285,7 +274,6 @@ class _Wired:
             "chain": self.identification.run,
             "method-switches": self.admin.run,
             "trading-state": self.switch.run,
-            "reconciliation": self.reconciliation.run,
             "system-notes": self.notes.run,
             "metrics": opened.metrics.run,
             "notifications": partial(opened.store.listen, self._wake),

@@ -50,9 +50,16 @@ class Client:
                 "start it (synergy7 serve) or name it (--url)",
             ) from error
 
-    def document(self, verb: str, path: str, *, query: Mapping[str, object] | None = None) -> Json:
+    def document(
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Json:
         """Send a request that must succeed; gives its document."""
-        answer = self.send(verb, path, query=query)
+        answer = self.send(verb, path, query=query, body=body)
         if answer.is_success:
             return as_json(answer)
         problem = as_json(answer)

@@ -179,6 +179,20 @@ def resume(as_json: AsJson = False, url: Url = None) -> int:
 
 
 @cli.command()
+def verify(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document instead.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 also when something could not be checked.")
+    ] = False,
+) -> int:
+    """Hold every order against the audit trail and the chain; reads only."""
+    from app.cli.verify import verify_orders
+    from app.settings import load_settings
+
+    return verify_orders(load_settings(), as_json=as_json, strict=strict)
+
+
+@cli.command()
 def demo(folder: Keep = None) -> int:
     """Trade a batch of signals before your eyes, on a service and a sandbox of its own."""
     from app.cli.demo import run_demo

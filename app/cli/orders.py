@@ -62,6 +62,15 @@ def cancel_order(url: str | None, order_id: str, *, as_json: bool) -> int:
     return 0
 
 
+def resolve_order(
+    url: str | None, order_id: str, word: Mapping[str, object], *, as_json: bool
+) -> int:
+    """Resolve an order in doubt and print how it ended."""
+    document = connect(url).document("POST", f"/orders/{order_id}/resolve", body=word)
+    print_document(document, _resolve_lines, as_json=as_json)
+    return 0
+
+
 def cancel_many(url: str | None, query: Mapping[str, object], *, as_json: bool) -> int:
     """Cancel every open order that the query names and print how many."""
     document = connect(url).document("POST", "/orders/cancel", query=query)
@@ -179,6 +188,10 @@ def _cancel_lines(order: Json) -> Iterable[object]:
         yield f"canceled: {order['order_id']}"
     else:
         yield f"cancellation requested: {order['order_id']} is {status}; it ends canceled or filled"
+
+
+def _resolve_lines(order: Json) -> Iterable[object]:
+    yield f"resolved: {order['order_id']} is {order['status']}"
 
 
 def _cancel_many_lines(document: Json) -> Iterable[object]:

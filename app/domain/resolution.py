@@ -16,12 +16,14 @@ from app.domain.market import Market, Token
 from app.domain.money import BASE_UNITS_MAX, amount_string, to_base_units
 from app.domain.order import Fill, OrderStatus, OrderView
 from app.domain.outcome import Absent, ChainStatus, Heights, ProgramError, Seen
+from app.domain.signal import UNPRINTABLE
 
 EVIDENCE_LENGTH_MAX: Final = 2_000
 REASON: Final = "an operator resolved it; the event order.resolved has the evidence"
 _FIELDS: Final = ("as", "evidence", "base_amount", "quote_amount")
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-_AMOUNT: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
+_UNPRINTABLE: Final = re.compile(rf"[{UNPRINTABLE}\ud800-\udfff]")
+AMOUNT_PATTERN: Final = r"^[0-9]{1,20}(\.[0-9]{1,20})?$"
+_AMOUNT: Final = re.compile(AMOUNT_PATTERN)
 
 
 class Resolution(StrEnum):
@@ -36,17 +38,40 @@ class Resolution(StrEnum):
 class Word:
     """An operator's word: how it ended, on what evidence, and (filled, unseen) what it traded.
 
-    Amounts are in base units.
+    Amounts are decimal strings of whole tokens, as they were given.
     """
 
     resolution: Resolution
     evidence: str
-    base_amount: int | None = None
-    quote_amount: int | None = None
+    base_amount: str | None = None
+    quote_amount: str | None = None
+
+    def amounts(self, market: Market | None) -> "Amounts | None":
+        """Give the amounts in base units, None without any; raises SignalError."""
+        given = {"base_amount": self.base_amount, "quote_amount": self.quote_amount}
+        names = [name for name, amount in given.items() if amount is not None]
+        if not names:
+            return None
+        if self.resolution is not Resolution.FILLED:
+            raise _invalid(names[0], "goes with filled only")
+        if market is None:
+            raise _invalid(names[0], "has no meaning: its market is not configured any more")
+        return Amounts(
+            _amount("base_amount", self.base_amount, market.base),
+            _amount("quote_amount", self.quote_amount, market.quote),
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
+class Amounts:
+    """What was traded, in base units."""
+
+    base: int
+    quote: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
     """What one endpoint says of an attempt: its finalized height first, the status second.
 
     `heights` is None when they could not be read; an Absent is not older than they are.
@@ -76,7 +101,7 @@ class Testimony:
 # ---------------------------------------------------------------- reading
 
 
-def parse_word(body: object, market: Market | None) -> Word:
+def parse_word(body: object) -> Word:
     """Read `{"as", "evidence", "base_amount"?, "quote_amount"?}`; amounts are decimal strings.
 
     Raises SignalError.
@@ -87,19 +112,11 @@ def parse_word(body: object, market: Market | None) -> Word:
         if name not in _FIELDS:
             what = f"a field is none of {', '.join(_FIELDS)}"
             raise SignalError(ReasonCode.UNKNOWN_FIELD, what)
-    resolution, evidence = _resolution(body.get("as")), _evidence(body.get("evidence"))
-    amounts = {name: body[name] for name in _FIELDS[2:] if body.get(name) is not None}
-    if not amounts:
-        return Word(resolution, evidence)
-    if resolution is not Resolution.FILLED:
-        raise _invalid(next(iter(amounts)), "goes with filled only")
-    if market is None:
-        raise _invalid(next(iter(amounts)), "has no meaning: its market is not configured any more")
     return Word(
-        resolution,
-        evidence,
-        _amount("base_amount", amounts.get("base_amount"), market.base),
-        _amount("quote_amount", amounts.get("quote_amount"), market.quote),
+        _resolution(body.get("as")),
+        _evidence(body.get("evidence")),
+        _digits(body, "base_amount"),
+        _digits(body, "quote_amount"),
     )
 
 
@@ -114,17 +131,25 @@ def _resolution(value: object) -> Resolution:
 def _evidence(value: object) -> str:
     if value is None:
         raise _missing("evidence", "is missing: say how it is known")
-    known = isinstance(value, str) and 0 < len(value) <= EVIDENCE_LENGTH_MAX
-    if not known or not isinstance(value, str) or not value.strip() or _UNSTORABLE.search(value):
+    if not isinstance(value, str) or not 0 < len(value) <= EVIDENCE_LENGTH_MAX:
         raise _invalid("evidence", f"is not a text of 1 to {EVIDENCE_LENGTH_MAX} characters")
+    if _UNPRINTABLE.search(value):
+        raise _invalid("evidence", "has characters that cannot be printed")
     return value
 
 
-def _amount(name: str, value: object, token: Token) -> int:
+def _digits(body: Mapping[str, object], name: str) -> str | None:
+    value = body.get(name)
     if value is None:
-        raise _missing(name, "is missing: both amounts go together")
+        return None
     if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
         raise _invalid(name, 'is no decimal string, such as "0.1"')
+    return value
+
+
+def _amount(name: str, value: str | None, token: Token) -> int:
+    if value is None:
+        raise _missing(name, "is missing: both amounts go together")
     amount = to_base_units(Decimal(value), token.decimals)
     if amount is None or not 0 < amount <= BASE_UNITS_MAX:
         least = amount_string(1, token.decimals)
@@ -144,7 +169,7 @@ def _invalid(name: str, what: str) -> SignalError:
 
 
 def refuse_contradicted(
-    word: Resolution, told: Sequence[Testimony], last_valid_block_height: int
+    word: Resolution, told: Sequence[Hearing], last_valid_block_height: int
 ) -> None:
     """Raise ResolutionError while what endpoints say speaks against the operator's word.
 
@@ -167,7 +192,7 @@ def refuse_contradicted(
         raise ResolutionError(ReasonCode.RESOLUTION_TOO_EARLY, what, todo=todo)
 
 
-def _is_past(told: Testimony, last_valid_block_height: int) -> bool:
+def _is_past(told: Hearing, last_valid_block_height: int) -> bool:
     answered = isinstance(told.status, (Seen, Absent))
     heights = told.heights
     return answered and heights is not None and heights.block_height > last_valid_block_height
@@ -183,7 +208,7 @@ def _contradicted(what: str) -> ResolutionError:
 def resolved_unfilled(
     view: OrderView,
     word: Word,
-    told: Sequence[Testimony],
+    told: Sequence[Hearing],
     *,
     by: str,
     at_us: int,
@@ -220,11 +245,12 @@ def resolved_unfilled(
 def resolved_filled(
     view: OrderView,
     word: Word,
-    told: Sequence[Testimony],
+    told: Sequence[Hearing],
     *,
     by: str,
     at_us: int,
     fill: Fill | None,
+    amounts: Amounts | None = None,
 ) -> list[Change]:
     """Fill an order in doubt on an operator's word: with what the chain shows, or else as told.
 
@@ -234,7 +260,7 @@ def resolved_filled(
     heard = Change(kind=EventKind.RESOLVED, at_us=at_us, data=_data(attempt, word, told, by))
     if fill is not None:
         return [heard, changes.filled(attempt, fill, at_us=at_us)]
-    change = changes.filled(attempt, _told_fill(attempt, word), at_us=at_us)
+    change = changes.filled(attempt, _told_fill(attempt, amounts), at_us=at_us)
     settled = replace(
         change,
         order={**change.order, "finalized_at_us": at_us},
@@ -243,13 +269,13 @@ def resolved_filled(
     return [heard, settled]
 
 
-def _told_fill(attempt: StoredAttempt, word: Word) -> Fill:
+def _told_fill(attempt: StoredAttempt, amounts: Amounts | None) -> Fill:
     """Take the operator's amounts, and what is known of the fees; the slot is the earliest possible."""
-    if word.base_amount is None or word.quote_amount is None:
+    if amounts is None:
         raise _missing("base_amount", "is missing: no endpoint shows what it traded")
     return Fill(
-        base_amount=word.base_amount,
-        quote_amount=word.quote_amount,
+        base_amount=amounts.base,
+        quote_amount=amounts.quote,
         network_fee=0,
         priority_fee=attempt.signed.priority_fee_lamports,
         tip=attempt.signed.tip_lamports,
@@ -266,9 +292,8 @@ def _doubted(view: OrderView) -> StoredAttempt:
 
 
 def _data(
-    attempt: StoredAttempt, word: Word, told: Sequence[Testimony], by: str
+    attempt: StoredAttempt, word: Word, told: Sequence[Hearing], by: str
 ) -> dict[str, object]:
-    amounts = {"base_amount": word.base_amount, "quote_amount": word.quote_amount}
     return {
         "number": attempt.number,
         "signature": attempt.signature,
@@ -276,5 +301,6 @@ def _data(
         "evidence": word.evidence,
         "by": by,
         "asked": [dict(each.document()) for each in told],
-        **{name: None if amount is None else str(amount) for name, amount in amounts.items()},
+        "base_amount": word.base_amount,
+        "quote_amount": word.quote_amount,
     }

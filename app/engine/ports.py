@@ -19,7 +19,7 @@ from app.domain.outcome import (
     Unreachable,
 )
 from app.domain.quote import Limit, Quote
-from app.domain.resolution import Testimony
+from app.domain.resolution import Hearing
 from app.engine.store_port import (
     Accepted,
     Balances,
@@ -244,7 +244,7 @@ class Chain(Protocol):
         A status alone is one endpoint's word: as many must agree as for `prove_dead`, and none deny it.
         """
 
-    async def testimony(self, attempt: StoredAttempt) -> Sequence[Testimony]:
+    async def testimony(self, attempt: StoredAttempt) -> Sequence[Hearing]:
         """Ask each endpoint, for an operator, what it knows of the attempt; never raises."""
 
     async def landing_notice(self, signature: str) -> None:

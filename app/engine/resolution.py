@@ -1,29 +1,38 @@
 """Resolver: an operator ends an order in doubt, unless what the chain shows speaks against it."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 import structlog
 
-from app.domain.attempt import StoredAttempt
 from app.domain.changes import Change
 from app.domain.errors import IntakeError, NotFoundError, ReasonCode, ResolutionError
 from app.domain.order import Fill, OrderView
-from app.domain.outcome import ProgramError, Seen, Unreachable
+from app.domain.outcome import ProgramError, Seen
 from app.domain.resolution import (
+    Amounts,
+    Hearing,
     Resolution,
-    Testimony,
     Word,
     parse_word,
     refuse_contradicted,
     resolved_filled,
     resolved_unfilled,
 )
-from app.engine.execution_engine import ExecutionEngine
 from app.engine.held import Held
 from app.engine.order_manager import OrderManager
 from app.engine.ports import LandedTransaction, Ports
 
 _log = structlog.get_logger(__name__)
+
+
+class Holder(Protocol):
+    """Gives orders in doubt in the place of whoever watches them, and takes them back."""
+
+    def taken_over(self, account: str, order_id: str) -> AbstractAsyncContextManager[Held | None]:
+        """Hold an order; None: it is not in doubt, or not the account's. Raises IntakeError."""
+        ...
 
 
 class Resolver:
@@ -33,8 +42,8 @@ class Resolver:
     first, and the order is no longer in doubt, or it is seen here.
     """
 
-    def __init__(self, ports: Ports, *, engine: ExecutionEngine, manager: OrderManager) -> None:
-        """`engine` gives and takes back the orders of this process."""
+    def __init__(self, ports: Ports, *, engine: Holder, manager: OrderManager) -> None:
+        """`engine` gives the order and takes it back."""
         self._chain = ports.chain
         self._trading = ports.trading
         self._clock = ports.clock
@@ -46,8 +55,8 @@ class Resolver:
 
         Raises SignalError, NotFoundError(ORDER_NOT_FOUND), ResolutionError, or IntakeError.
         """
-        view = await self._known(account, order_id)
-        word = parse_word(body, self._manager.rules.markets.get(view.order.signal.market))
+        word = parse_word(body)
+        await self._known(account, order_id)
         async with self._engine.taken_over(account, order_id) as held:
             if held is None:
                 raise _not_in_doubt(await self._known(account, order_id))
@@ -68,10 +77,12 @@ class Resolver:
         attempt = held.live
         if attempt is None:
             raise _not_in_doubt(held.view)
+        amounts = word.amounts(self._manager.rules.markets.get(held.view.order.signal.market))
         told = await self._chain.testimony(attempt)
         refuse_contradicted(word.resolution, told, attempt.last_valid_block_height)
         landed = await self._chain.transaction(attempt.signature)
-        made = self._changes(held.view, attempt, word, told, landed, by)
+        shown = landed if isinstance(landed, LandedTransaction) else None
+        made = self._changes(held.view, word, told, shown, amounts, by)
         if not await held.record(lambda _view: made):
             what = "another process took the order meanwhile"
             raise IntakeError(ReasonCode.DATABASE_BUSY, what, todo="try again", retryable=True)
@@ -79,25 +90,23 @@ class Resolver:
     def _changes(
         self,
         view: OrderView,
-        attempt: StoredAttempt,
         word: Word,
-        told: Sequence[Testimony],
-        landed: LandedTransaction | Unreachable | None,
+        told: Sequence[Hearing],
+        shown: LandedTransaction | None,
+        amounts: Amounts | None,
         by: str,
     ) -> list[Change]:
         at_us = self._clock.now_us()
-        shown = landed if isinstance(landed, LandedTransaction) else None
         if word.resolution is Resolution.FILLED:
-            fill = self._fill(view, attempt, shown)
-            return resolved_filled(view, word, told, by=by, at_us=at_us, fill=fill)
+            fill = self._fill(view, shown)
+            return resolved_filled(view, word, told, by=by, at_us=at_us, fill=fill, amounts=amounts)
         error = self._error(told, shown)
         return resolved_unfilled(view, word, told, by=by, at_us=at_us, error=error)
 
-    def _fill(
-        self, view: OrderView, attempt: StoredAttempt, shown: LandedTransaction | None
-    ) -> Fill | None:
+    def _fill(self, view: OrderView, shown: LandedTransaction | None) -> Fill | None:
         """Read the fill from the chain, which knows better than anybody; None: it cannot be read."""
-        if shown is None:
+        attempt = view.live_attempt
+        if shown is None or attempt is None:
             return None
         if shown.error is not None:
             raise _contradicted("an endpoint shows the transaction, and that it failed")
@@ -108,7 +117,7 @@ class Resolver:
             return None
 
     def _error(
-        self, told: Sequence[Testimony], shown: LandedTransaction | None
+        self, told: Sequence[Hearing], shown: LandedTransaction | None
     ) -> ProgramError | None:
         if shown is not None:
             if shown.error is None:

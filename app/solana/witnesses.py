@@ -21,7 +21,7 @@ from app.domain.outcome import (
     Seen,
     Unreachable,
 )
-from app.domain.resolution import Testimony
+from app.domain.resolution import Hearing
 from app.engine.ports import LandedTransaction, ProvedFailure
 from app.solana import decode
 from app.solana.endpoints import words
@@ -165,7 +165,7 @@ class Witnesses:
             [each.reason for each in told if not isinstance(each, LandedTransaction)]
         )
 
-    async def testimony(self, attempt: StoredAttempt) -> Sequence[Testimony]:
+    async def testimony(self, attempt: StoredAttempt) -> Sequence[Hearing]:
         """Ask each endpoint what it knows: its finalized height first, the status second."""
         return await asyncio.gather(
             *(_testimony(client, attempt, self._genesis) for client in self._clients)
@@ -283,9 +283,7 @@ async def _word(
     return _Landing(client.endpoint, status, await _landed(client, attempt.signature))
 
 
-async def _testimony(
-    client: JsonRpcClient, attempt: StoredAttempt, genesis: str | None
-) -> Testimony:
+async def _testimony(client: JsonRpcClient, attempt: StoredAttempt, genesis: str | None) -> Hearing:
     heights = None
     try:
         await _demand_chain(client, genesis)
@@ -294,8 +292,8 @@ async def _testimony(
         if isinstance(status, Absent) and status.context_slot < heights.slot:
             raise ValueError(f"{client.endpoint}: the status is older than the height")  # noqa: TRY301
     except ValueError as error:
-        return Testimony(client.endpoint, heights, Unreachable(str(error)))
-    return Testimony(client.endpoint, heights, status)
+        return Hearing(client.endpoint, heights, Unreachable(str(error)))
+    return Hearing(client.endpoint, heights, status)
 
 
 async def _landed(client: JsonRpcClient, signature: str) -> LandedTransaction | NotProved:

@@ -19,14 +19,18 @@ from app.api.waits import LongAnswers
 from app.database.migrate import migrate
 from app.database.orders import SqlStore, open_store
 from app.domain import changes
-from app.domain.attempt import Lane, LanePlan
+from app.domain.attempt import Lane, LanePlan, StoredAttempt
 from app.domain.market import Market, Token
 from app.domain.order import Fill
-from app.domain.outcome import Reply
+from app.domain.outcome import Absent, ChainStatus, Heights, Reply
+from app.domain.resolution import Hearing
 from app.domain.signal import SignalRules
+from app.engine.held import Held
 from app.engine.method_admin import MethodAdmin
 from app.engine.order_manager import OrderManager
+from app.engine.order_time import OrderTime
 from app.engine.ports import Balances, Chain, Claimed, Ports, Trading
+from app.engine.resolution import Resolver
 from app.engine.trading_state import TradingSwitch
 from tests.domain.makers import FILL, POOL, RULES, SOL, SOL_USDC, USDC, push, signed
 
@@ -154,6 +158,7 @@ class Running:
     methods: Methods
     long_answers: LongAnswers
     service: ApiService | None = None
+    witness: "Witness" = field(default_factory=lambda: Witness())  # noqa: PLW0108 - it stands below
 
     async def post(self, signal: object = SIGNAL, **headers: str) -> httpx.Response:
         """Post a signal; header names with _ for -."""
@@ -192,6 +197,13 @@ class Running:
         )
         assert isinstance(stored, Claimed)
         return stored
+
+    async def doubt(self, number: int = 1) -> None:
+        """Sign the next order and let nobody know what became of it."""
+        claimed = await self.sign(number)
+        attempt = claimed.view.attempts[-1]
+        doubt = changes.in_doubt(attempt, at_us=self.clock.now_us(), why="nobody knows")
+        await self._recorded(claimed, doubt)
 
     async def fill(self, number: int = 1, fill: Fill = FILL) -> None:
         """Execute the next order: sign, push, land, finalize, and seal the trail."""
@@ -243,14 +255,16 @@ async def running(folder: Path, *, queue_max: int = 1_000) -> AsyncIterator[Runn
         clock, telemetry, report, methods = TestClock(), Telemetry(), Report(), Methods()
         switch = TradingSwitch(store, clock)
         await switch.load()
+        witness = Witness()
+        ports = Ports(
+            store=store,
+            chain=cast("Chain", witness),
+            trading=cast("Trading", None),
+            clock=clock,
+            telemetry=telemetry,
+        )
         manager = OrderManager(
-            Ports(
-                store=store,
-                chain=cast("Chain", None),
-                trading=cast("Trading", None),
-                clock=clock,
-                telemetry=telemetry,
-            ),
+            ports,
             switch=switch,
             rules=SignalRules(markets=MARKETS, methods=RULES.methods),
             wallet="main",
@@ -265,10 +279,42 @@ async def running(folder: Path, *, queue_max: int = 1_000) -> AsyncIterator[Runn
         api = build_api(lambda: open_api.service, version="0.1.0", long_answers=long_answers)
         transport = httpx.ASGITransport(app=api)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            open_api = Running(
-                api, client, *parts, ApiService(manager, report, telemetry, admin, switch)
-            )
+            resolver = Resolver(ports, engine=Hands(store), manager=manager)
+            service = ApiService(manager, report, telemetry, admin, switch, resolver)
+            open_api = Running(api, client, *parts, service, witness)
             yield open_api
+
+
+class Witness:
+    """A chain of one endpoint, past every life, that says what a test lets it say of an attempt."""
+
+    def __init__(self) -> None:
+        self.status: ChainStatus = Absent(10_000)
+        self.heights = Heights(10_000, 10_000)
+
+    async def testimony(self, _attempt: StoredAttempt) -> Sequence[Hearing]:
+        return [Hearing("node.example:443", self.heights, self.status)]
+
+    async def transaction(self, _signature: str) -> None:
+        return None
+
+
+class Hands:
+    """Holds an order in doubt as the engine does, with nobody else there."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+
+    @asynccontextmanager
+    async def taken_over(self, account: str, order_id: str) -> AsyncIterator[Held | None]:
+        claimed = await self._store.take_over(account, order_id)
+        if claimed is None:
+            yield None
+            return
+        try:
+            yield Held(claimed, self._store, lambda _before, _after: None, OrderTime(TestClock()))
+        finally:
+            await self._store.release(claimed)
 
 
 class Reader:

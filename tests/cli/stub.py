@@ -73,6 +73,7 @@ class Stub:
     url: str
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
 
 @contextmanager
@@ -82,6 +83,7 @@ def serving() -> Iterator[Stub]:
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             stub.asked.append(f"{self.command} {self.path}")
+            stub.bodies.append(self.rfile.read(int(self.headers.get("content-length") or 0)))
             code, document = stub.answers[f"{self.command} {self.path.partition('?')[0]}"]
             body = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(code)

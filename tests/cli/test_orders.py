@@ -145,3 +145,24 @@ def test_a_service_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[s
     assert run(["orders", "list", "--url", url]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"SERVICE_UNREACHABLE: no service answers at {url}; start it")
+
+
+def test_resolve_sends_the_operators_word(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
+    """How it ended, on what evidence, and the amounts that were given."""
+    stub.answers[f"POST /orders/{ORDER_ID}/resolve"] = (200, order())
+    options = ["--as", "filled", "--evidence", "seen", "--base-amount", "0.01"]
+    options += ["--quote-amount", "1.8"]
+    assert run(["orders", "resolve", ORDER_ID, "--url", stub.url, *options]) == 0
+    assert capsys.readouterr().out == f"resolved: {ORDER_ID} is filled\n"
+    (body,) = stub.bodies
+    amounts = {"base_amount": "0.01", "quote_amount": "1.8"}
+    assert json.loads(body) == {"as": "filled", "evidence": "seen", **amounts}
+
+
+def test_resolve_tells_a_refusal(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line with the service's code, exit code 2."""
+    problem = {"code": "RESOLUTION_TOO_EARLY", "detail": "no endpoint is past its life"}
+    stub.answers[f"POST /orders/{ORDER_ID}/resolve"] = (409, problem)
+    options = ["--as", "expired", "--evidence", "seen"]
+    assert run(["orders", "resolve", ORDER_ID, "--url", stub.url, *options]) == 2
+    assert capsys.readouterr().err.startswith("RESOLUTION_TOO_EARLY: no endpoint")

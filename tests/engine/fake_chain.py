@@ -25,7 +25,7 @@ from app.domain.outcome import (
     Seen,
     Unreachable,
 )
-from app.domain.resolution import Testimony
+from app.domain.resolution import Hearing
 from app.engine.ports import Clock, LandedTransaction, ProvedFailure, Simulation, Snapshot
 from tests.engine.scripting import Script
 from tests.engine.virtual_time import START_SECONDS
@@ -256,14 +256,14 @@ class FakeChain:
         landed = landed_transaction(attempt.signature, self._slot_of(landing), landing.error)
         return ProvedFailure(landed, (FailureEvidence("fake", landed.slot, self._slot()),))
 
-    async def testimony(self, attempt: StoredAttempt) -> Sequence[Testimony]:
+    async def testimony(self, attempt: StoredAttempt) -> Sequence[Hearing]:
         return await self.script.run("testimony", lambda: self._testimony(attempt))
 
-    def _testimony(self, attempt: StoredAttempt) -> Sequence[Testimony]:
+    def _testimony(self, attempt: StoredAttempt) -> Sequence[Hearing]:
         heights = self._heights()
         if heights is None:
-            return [Testimony("fake", None, Unreachable("heights are down"))]
-        return [Testimony("fake", heights, self._status(attempt.signature, history=True))]
+            return [Hearing("fake", None, Unreachable("heights are down"))]
+        return [Hearing("fake", heights, self._status(attempt.signature, history=True))]
 
     async def landing_notice(self, signature: str) -> None:
         self.noticed.append(signature)

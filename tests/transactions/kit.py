@@ -18,6 +18,7 @@ from app.domain.attempt import AttemptStatus, Blockhash, LanePlan, Signed, Store
 from app.domain.market import Market, PoolRef, Token
 from app.domain.order import Order, OrderStatus
 from app.domain.outcome import ChainStatus, Heights, NotProved, Proof, Unreachable
+from app.domain.resolution import Hearing
 from app.domain.signal import Action, Signal
 from app.engine.ports import (
     Account,
@@ -105,6 +106,9 @@ class LiteChain:
 
     async def prove_failed(self, attempt: StoredAttempt) -> ProvedFailure | NotProved:
         return NotProved("not asked")
+
+    async def testimony(self, attempt: StoredAttempt) -> Sequence[Hearing]:
+        return ()
 
     async def landing_notice(self, signature: str) -> None:
         return

@@ -18,6 +18,7 @@ from app.api.openapi.shapes import (
 from app.api.parameters import CURSOR_PATTERN, INTEGER_MAX
 from app.api.routes import events, orders
 from app.domain.order import OrderStatus
+from app.domain.resolution import AMOUNT_PATTERN, EVIDENCE_LENGTH_MAX, Resolution
 from app.domain.signal import TEXT_LENGTH_MAX, Action
 
 _PROBLEMS = (400, 404, 409, 413, 415, 422, 500, 503)
@@ -79,6 +80,7 @@ def paths(markets: Sequence[str] | None, methods: Sequence[str] | None) -> Schem
         "/orders/cancel": {"post": _cancel_orders(markets)},
         "/orders/{order_id}": {"get": _get_order()},
         "/orders/{order_id}/cancel": {"post": _cancel_order()},
+        "/orders/{order_id}/resolve": {"post": _resolve_order()},
         "/orders/{order_id}/events": {"get": _order_events()},
         "/events": {"get": _events()},
         **_method_paths(methods),
@@ -238,6 +240,37 @@ def _cancel_order() -> Schema:
         },
         problems=(404, 409, 422, 500, 503),
     )
+
+
+def _resolve_order() -> Schema:
+    amount = nullable({"type": "string", "pattern": AMOUNT_PATTERN, "examples": ["0.01"]})
+    word = {
+        "as": described(enum(Resolution), "How it ended."),
+        "evidence": described(
+            {**text(), "maxLength": EVIDENCE_LENGTH_MAX},
+            "How that is known; kept in the audit trail.",
+        ),
+        "base_amount": described(amount, "Traded; needed for filled when no endpoint shows it."),
+        "quote_amount": described(amount, "As base_amount, of the quote token."),
+    }
+    content = {
+        "schema": closed(word, optional=["base_amount", "quote_amount"]),
+        "examples": {
+            "expired": {"value": {"as": "expired", "evidence": "not in the wallet's history"}}
+        },
+    }
+    operation = _operation(
+        "resolveOrder",
+        "orders",
+        "End an order in doubt as an operator says, unless the chain says otherwise",
+        parameters=[_path_id()],
+        answers={"200": _json("Order", "Resolved; it is never signed again.")},
+        problems=(400, 404, 409, 413, 415, 422, 500, 503),
+    )
+    return {
+        **operation,
+        "requestBody": {"required": True, "content": {"application/json": content}},
+    }
 
 
 def _cancel_orders(markets: Sequence[str] | None) -> Schema:

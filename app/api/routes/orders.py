@@ -8,6 +8,7 @@ from app.api.answers import Answer, json_answer
 from app.api.endpoint import Call
 from app.api.parameters import Query, is_order_id, write_cursor
 from app.api.problems import Problem
+from app.api.routes.signals import json_body
 from app.api.statistics import statistics_document
 from app.api.waits import Long
 from app.domain.documents import Document, order_document
@@ -75,6 +76,14 @@ async def cancel_order(call: Call) -> Answer:
     view = required(await manager.view(call.account, order_id))
     status = HTTPStatus.OK if canceled else HTTPStatus.ACCEPTED
     return json_answer(_document(call, view), status)
+
+
+async def resolve_order(call: Call) -> Answer:
+    """End an order in doubt as an operator says: 200, or 409 when it is not or the chain denies it."""
+    call.query()
+    order_id = known_id(call)
+    view = await call.service.resolutions.resolve(call.account, order_id, await json_body(call))
+    return json_answer(_document(call, view))
 
 
 async def cancel_orders(call: Call) -> Answer:
