@@ -60,7 +60,7 @@ async def migrate(url: str, section: Section, backup_dir: Path) -> Migrated:
     """
     address = address_of(url)
     if isinstance(address, SqliteFile):
-        return await asyncio.to_thread(_migrate_file, address, section, backup_dir)
+        return await asyncio.to_thread(migrate_file, address.path, section, backup_dir)
     return await _migrate_server(address, section)
 
 
@@ -148,8 +148,10 @@ def refuse_dangling(conn: Connection) -> None:
 # ---------------------------------------------------------------- SQLite
 
 
-def _migrate_file(address: SqliteFile, section: Section, backup_dir: Path) -> Migrated:
-    _make_folder(address.path.parent)
+def migrate_file(path: Path, section: Section, backup_dir: Path) -> Migrated:
+    """Do what `migrate` does, for a SQLite file; blocks."""
+    address = SqliteFile(path)
+    _make_folder(path.parent)
     with file_lock(address.path):
         existing = address.path.exists() and address.path.stat().st_size > 0
         if existing:
