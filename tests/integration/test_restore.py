@@ -1,9 +1,5 @@
 """A database that lost commits is completed from the chain, and nothing is executed twice."""
 
-import asyncio
-import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
