@@ -84,7 +84,7 @@ class Confirmation:
         self._transaction_timeout_us = int(transaction_timeout_seconds * US)
         self._live: dict[str, _Watched] = {}
         self._fills: dict[str, _Watched] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in their order, the same each time
         self._defect: BaseException | None = None
         self._wake = asyncio.Event()
         self._fills_looked_at = float("-inf")
@@ -288,13 +288,13 @@ class Confirmation:
                 _log.exception("a look settled nothing", order_id=watched.held.order_id)
 
         task = asyncio.create_task(run())
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Keep what is no ordinary error, such as a panic of native code: it ends the service."""
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and task.exception() is not None:
             self._defect = task.exception()
             self._wake.set()

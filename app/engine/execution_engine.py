@@ -81,6 +81,9 @@ class ExecutionEngine:
         self._resolving: list[Held] = []
         self._claiming = asyncio.Lock()
         self._unclear = False
+        """A claim was not answered: it may have taken orders that nobody here knows of."""
+        self._checked = True
+        """False: it is time to look whether an order is held and not known."""
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -194,7 +197,9 @@ class ExecutionEngine:
         """
         time = time or OrderTime(self._clock)
         async with self._claiming:
-            if self._unclear:
+            if self._unclear or not self._checked:
+                # before the call: who asks for it while claims are under way asks for the next one
+                self._unclear = self._checked = True
                 await self._store.disown(self._known())
             self._unclear = True
             claims = await ask()
@@ -354,7 +359,7 @@ class ExecutionEngine:
             try:
                 await self._manager.refresh_figures()
                 if not self._stopping and self._lease.held():
-                    self._unclear = True  # an order that is held and not known would wait for ever
+                    self._checked = False  # an order that is held and not known would wait for ever
                     if self._switch.may_hold():
                         await self._end_overdue()
                         await self._adopt()
@@ -377,7 +382,7 @@ class ExecutionEngine:
         finally:
             if self._ending:  # cut short: the rest is freed, to be claimed again
                 self._ending.clear()
-                self._unclear = True
+                self._checked = False
 
     async def _adopt(self) -> None:
         """Take up what another run left in doubt or unfinalized; this needs no slot."""

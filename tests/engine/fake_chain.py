@@ -80,6 +80,8 @@ class FakeChain:
         """Whether a status tells another fork's error, as it may until the block is final."""
         self.lied_to: Callable[[], bool] = lambda: False
         """Whether a status is a faulty endpoint's, which tells a final failure of anything."""
+        self.forgets: Callable[[], bool] = lambda: False
+        """Whether a status is null whatever the chain holds, with history search too."""
         self.dispute: Dispute | None = None
         """What endpoints disagree on, so that nothing is proved."""
         self.noticed: list[str] = []
@@ -185,7 +187,7 @@ class FakeChain:
             return self.shown[signature]
         if self.lied_to():
             return Seen(self._slot(), Commitment.FINALIZED, "a liar's", self._slot())
-        landing = self._landing(signature)
+        landing = None if self.forgets() else self._landing(signature)
         forgotten = landing is not None and self._seen_at - landing.at > CACHE_SECONDS
         if landing is None or (forgotten and not history):
             return Absent(self._slot())

@@ -27,6 +27,8 @@ from tests.engine.fake_store import FakeDatabase
 from tests.engine.scripting import Script
 from tests.engine.virtual_time import START_SECONDS
 
+SIGNED = makers.signed()
+QUOTED = Quoted(SIGNED.quote, SIGNED.limit)
 ACCEPTED = Reply(ReplyOutcome.ACCEPTED, "ok")
 SLIPPED = Explained(makers.SLIPPAGE, ReasonCode.SLIPPAGE_EXCEEDED, retryable=True)
 HOPELESS = Explained(
@@ -44,13 +46,31 @@ class ManualClock:
 
     def __init__(self) -> None:
         self.skew_us = 0
+        self._time: Callable[[], float] | None = None
 
     def now_us(self) -> int:
-        turned = asyncio.get_running_loop().time() - START_SECONDS
+        turned = self.monotonic() - START_SECONDS
         return makers.NOW + self.skew_us + round(turned * makers.S)
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        if self._time is None:  # looked up once: it costs a system call
+            self._time = asyncio.get_running_loop().time
+        return self._time()
+
+
+class SkewedClock(ManualClock):
+    """A process's own clock: it agrees with the world's, but for what its wall clock is out by."""
+
+    def __init__(self, clock: ManualClock, skew_us: int) -> None:
+        super().__init__()
+        self.skew_us = skew_us
+        self._clock = clock
+
+    def now_us(self) -> int:
+        return self._clock.now_us() + self.skew_us
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
 
 
 class FakeTrading:
@@ -64,11 +84,10 @@ class FakeTrading:
         self.fill_error: Exception | None = None
         self.explained = SLIPPED
         self.judge: Callable[[str], None] = lambda _order_id: None
-        self._serial = _serials
+        self.serials = _serials
 
     async def quote(self, order: Order) -> Quoted:
-        signed = makers.signed()
-        return await self.script.run("quote", lambda: Quoted(signed.quote, signed.limit))
+        return await self.script.run("quote", lambda: QUOTED)
 
     async def balances(self, wallet: str) -> Balances:
         return await self.script.run("balances", lambda: Balances(slot=1, lamports=10**12))
@@ -93,10 +112,8 @@ class FakeTrading:
         return await self.script.run("sign", lambda: self._sign(draft, blockhash))
 
     def _sign(self, draft: Draft, blockhash: Blockhash) -> Signed:
-        signature = f"{draft.context}/{next(self._serial)}"
-        signed = replace(
-            makers.signed(), raw=signature.encode(), signature=signature, blockhash=blockhash
-        )
+        signature = f"{draft.context}/{next(self.serials)}"
+        signed = replace(SIGNED, raw=signature.encode(), signature=signature, blockhash=blockhash)
         self.signed.append(signed)
         return signed
 

@@ -21,7 +21,7 @@ from app.engine.settlement import Settlement
 from app.engine.supervision import Supervisor
 from app.engine.trading_state import TradingSwitch
 from app.engine.transaction_executor import TransactionExecutor
-from tests.domain.makers import RULES, S
+from tests.domain.makers import NOW, RULES, S
 from tests.engine.fake_chain import FakeChain
 from tests.engine.fake_store import FakeDatabase, FakeStore
 from tests.engine.fakes import FakeExecutor, FakeTelemetry, FakeTrading, ManualClock
@@ -48,6 +48,7 @@ class Knobs:
     drain: float = 5.0
     queue_max: int = 1_000
     history_max: int = 100
+    in_sequence: tuple[str, ...] = ()
 
 
 @dataclass
@@ -58,6 +59,8 @@ class World:
     ids: Any = field(default_factory=lambda: (f"order{n:04}" for n in itertools.count(1)))
 
     def __post_init__(self) -> None:
+        self.started_us = NOW
+        self.serials = itertools.count(1)
         self.database = FakeDatabase(self.clock)
         self.chain = FakeChain(self.clock)
 
@@ -77,12 +80,15 @@ class Rig:
         world: World | None = None,
         methods: Sequence[str] = ("rpc",),
         process: str = "one",
+        clock: ManualClock | None = None,
     ) -> None:
         self.knobs = knobs = knobs or Knobs()
         self.world = world = world or World()
-        self.clock, self.database, self.chain = world.clock, world.database, world.chain
+        self.clock = clock or world.clock
+        self.database, self.chain = world.database, world.chain
         self.store = FakeStore(self.database, process)
         self.trading = self._trading()
+        self.trading.serials = world.serials
         self.telemetry = FakeTelemetry()
         self.methods = {name: FakeExecutor(name, self.database, self.chain) for name in methods}
         self.ports = Ports(self.store, self.chain, self.trading, self.clock, self.telemetry)
@@ -152,6 +158,7 @@ class Rig:
             order_timeout_seconds=self.knobs.order_timeout,
             queue_max=self.knobs.queue_max,
             history_max=self.knobs.history_max,
+            in_sequence=self.knobs.in_sequence,
         )
 
     @property
