@@ -27,7 +27,7 @@ from tests.engine.virtual_time import START_SECONDS, run
 
 BATCH: Final = 4
 """Worlds that a process is given at a time."""
-NEWS_SECONDS: Final = 15.0
+NEWS_SECONDS: Final = 30.0
 SHOWN_MAX: Final = 5
 """Breaches of one world that are told: the first ones are the cause."""
 SHRINKING_SECONDS: Final = 60.0
@@ -109,13 +109,16 @@ def simulate(lives: int, seed: int, *, jobs: int = 1, kind: type[Rig] = Rig) -> 
     """Live so many lives, and tell; gives the exit code."""
     seeds = range(seed, seed + -(-lives // ORDERS))
     started, told, total = time.monotonic(), time.monotonic(), Lives()
-    for some in _in_turn([Case.drawn(each) for each in seeds], jobs, kind):
-        total.add(some)
-        if total.broken:
-            break
-        if time.monotonic() - told > NEWS_SECONDS:
-            told = time.monotonic()
-            say(f"{total.lives} lives, {total.lives / (told - started):.0f} a second")
+    try:
+        for some in _in_turn([Case.drawn(each) for each in seeds], jobs, kind):
+            total.add(some)
+            if total.broken:
+                break
+            if time.monotonic() - told > NEWS_SECONDS:
+                told = time.monotonic()
+                say(f"{total.lives} lives, {total.lives / (told - started):.0f} a second")
+    except KeyboardInterrupt:
+        say("interrupted: this is what was lived")
     seconds = time.monotonic() - started
     for case, breaches in total.broken:
         _tell(case, breaches)
