@@ -30,6 +30,7 @@ from app.domain.outcome import (
     Verdict,
     verdict,
 )
+from app.domain.resolution import Resolution, Word, resolved_filled, resolved_unfilled
 from app.domain.retry import End, Prepare, RetryPolicy, backoff_us, next_step
 from tests.domain.makers import FILL, NOW, SLIPPAGE, S, attempt, evidence, order, push, signed
 from tests.domain.test_events import seal
@@ -278,6 +279,24 @@ class OrderLife(RuleBasedStateMachine):
         self.record(
             changes.requeued(self.view, at_us=self.now, next_us=due, code=code, reason="trouble")
         )
+
+    @precondition(lambda self: self.view.order.in_doubt_since_us is not None)
+    @rule(really=SELDOM)
+    def an_operator_resolves(self, really: bool) -> None:
+        """Somebody who knows the truth ends a doubt: filled when it traded, unfilled when it is dead."""
+        live = self.live()
+        truth = self.truths[live.number]
+        if not really:
+            return
+        if truth.commitment in STEPS[1:] and not truth.failed:
+            word = Word(Resolution.FILLED, "seen")
+            self.record(*resolved_filled(self.view, word, (), by="me", at_us=self.now, fill=FILL))
+        elif self.is_truly_dead(live.number):
+            how = Resolution.FAILED if truth.failed else Resolution.EXPIRED
+            word, error = Word(how, "seen"), SLIPPAGE if truth.failed else None
+            self.record(
+                *resolved_unfilled(self.view, word, (), by="me", at_us=self.now, error=error)
+            )
 
     @precondition(lambda self: self.is_(OrderStatus.FILLED))
     @rule()

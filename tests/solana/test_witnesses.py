@@ -7,11 +7,20 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.domain.outcome import Disagreement, FailureEvidence, NotProved
+from app.domain.outcome import (
+    Absent,
+    Commitment,
+    Disagreement,
+    FailureEvidence,
+    Heights,
+    NotProved,
+    Seen,
+    Unreachable,
+)
 from app.engine.ports import ProvedFailure
 from app.solana.chain import RpcChain
 from app.solana.witnesses import FINAL_SLOTS
-from tests.domain.makers import BLOCKHASH_SLOT, attempt
+from tests.domain.makers import BLOCKHASH_SLOT, LAST_HEIGHT, attempt
 from tests.solana.chains import DEAD, DOWN, GENESIS, chain_of
 from tests.solana.server import CLOSE, http, node
 from tests.solana.test_decode import TRANSACTION
@@ -197,6 +206,24 @@ async def test_no_failure_is_proved_before_the_chain_is_known() -> None:
         assert own.client is not None
         chain = RpcChain([own.client], proof_endpoints=1, poll_seconds=1)
         assert isinstance(await chain.prove_failed(attempt()), NotProved)
+
+
+# ---------------------------------------------------------------- hearings, for an operator
+
+
+async def test_each_endpoint_is_heard_by_itself() -> None:
+    """Height first, status second; one that is away, of another chain or behind itself says nothing."""
+    behind = {**DEAD, "getSignatureStatuses": {"context": {"slot": 5_999}, "value": [None]}}
+    nodes = (DEAD, FAILED, DOWN, {**DEAD, "getGenesisHash": "another"}, behind)
+    async with chain_of(*map(dict, nodes)) as (chain, served):
+        told = await chain.testimony(attempt())
+    absent, failed, *nothing = told
+    assert (absent.heights, absent.status) == (Heights(6_000, LAST_HEIGHT + 1), Absent(6_000))
+    assert failed.status == Seen(SLOT, Commitment.FINALIZED, ERROR, CONTEXT)
+    assert [type(each.status) for each in nothing] == [Unreachable] * 3
+    assert [each.heights for each in nothing] == [None, None, absent.heights]
+    assert len({each.endpoint for each in told}) == len(nodes)
+    assert served[0].order() == ["getGenesisHash", "getEpochInfo", "getSignatureStatuses"]
 
 
 # ---------------------------------------------------------------- the alarm
