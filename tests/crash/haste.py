@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from app.database import claims
 from app.engine import confirmation, execution_engine
 from app.executors import bundle_statuses
 from app.metrics.execution_metrics import ExecutionMetrics, Pace
@@ -28,6 +27,6 @@ def install() -> None:
         assert hasattr(module, name), f"{module.__name__} has no {name} any more"
         setattr(module, name, seconds)
     defaults = ExecutionMetrics.__init__.__kwdefaults__
+    assert defaults is not None
     assert "pace" in defaults
     defaults["pace"] = METRICS
-    assert claims.LEASE_US == 3_000_000

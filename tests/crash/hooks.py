@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -96,7 +96,7 @@ def install(points: Points) -> None:
 
 def _commits(points: Points) -> None:
     def labelled(original: Function) -> Function:
-        def write(self: Database, unit: Function, *place: Any) -> Awaitable[Any]:
+        def write(self: Database, unit: Function, *place: Any) -> Any:
             labels = _labels(sys._getframe(1))
 
             def run(conn: Connection) -> Any:

@@ -71,6 +71,7 @@ def reap() -> None:
 def serve(request: Mapping[str, Any], told: socket.socket) -> int:
     """Be the service."""
     from app.cli.commands import run
+    from tests.crash import breakages
     from tests.crash.hooks import HERE
     from tests.crash.points import Point
 
@@ -85,6 +86,8 @@ def serve(request: Mapping[str, Any], told: socket.socket) -> int:
     HERE.dying = lambda: told.sendall(KILLED)
     if request["log"]:
         HERE.log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    if request["broken"]:
+        breakages.install(request["broken"], request["start"])
     told.send(f"{os.getpid()}\n".encode())
     code = run(["serve"])
     told.send(f"ended {code}\n".encode())

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +13,24 @@ import app
 from tests.crash import steps
 
 APP = Path(app.__file__).resolve().parent
-RPC_METHOD = re.compile(r"(get|send|simulate)[A-Z]\w+|minimumLedgerSlot|qn_\w+|tip_floor|sandbox-info")
+RPC_METHOD = re.compile(
+    r"(get|send|simulate)[A-Z]\w+|minimumLedgerSlot|qn_\w+|tip_floor|sandbox-info"
+)
 """What a JSON-RPC method looks like, and the labels of the two requests that are none."""
 SENDS = ("sendTransaction", "sendBundle")
 ASKING = frozenset({"call", "read", "exchange", "_ask"})
 """Functions whose first arguments name what is asked of an endpoint."""
+
+
+POSTGRES = "postgresql"
+UNREACHED = {
+    "commit: MetricsDatabase.clear *": "only the command that rebuilds the metrics empties them",
+}
+"""Points that no act comes by, with the reason."""
+NOT_ON_SQLITE = {
+    "step: open_database: await _refuse_forgetful*": "only a server can forget what it committed",
+    "step: closing open_database: engine.dispose*": "the thread that writes a file closes it",
+}
 
 
 class Point(NamedTuple):
@@ -34,6 +48,13 @@ def both(place: str, label: str) -> Iterator[Point]:
     """Give the points before and after something."""
     yield Point(place, label, "before")
     yield Point(place, label, "after")
+
+
+def unreachable(point: Point, kind: str) -> str | None:
+    """Give the reason for which no act comes by a point on this kind of database, if there is one."""
+    reasons = UNREACHED if kind == POSTGRES else {**UNREACHED, **NOT_ON_SQLITE}
+    text = str(point)
+    return next((why for pattern, why in reasons.items() if fnmatchcase(text, pattern)), None)
 
 
 @cache

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,9 +37,10 @@ class Launcher:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         self._control = ours
+        self._alone = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.launcher"],
-            stdin=theirs,
+            stdin=theirs.fileno(),
             env=_unmeasured(environment()),
         )
         theirs.close()
@@ -59,9 +61,10 @@ class Launcher:
     def fork(self, request: Json) -> tuple[int, socket.socket]:
         """Start a service; gives its process id, and the line on which it tells its end."""
         ours, theirs = socket.socketpair()
-        socket.send_fds(self._control, [json.dumps(request).encode()], [theirs.fileno()])
-        theirs.close()
-        assert self._control.recv(PIECE) == b"forked"
+        with self._alone:
+            socket.send_fds(self._control, [json.dumps(request).encode()], [theirs.fileno()])
+            theirs.close()
+            assert self._control.recv(PIECE) == b"forked"
         ours.settimeout(END_SECONDS)
         told = ours.recv(PIECE)
         pid, _, rest = told.partition(b"\n")
@@ -77,8 +80,16 @@ def _unmeasured(env: dict[str, str]) -> dict[str, str]:
 class Service:
     """`synergy7 serve` in a folder of its own, over all its starts."""
 
-    def __init__(self, launcher: Launcher, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        folder: Path,
+        env: Mapping[str, str],
+        *,
+        broken: str | None = None,
+    ) -> None:
         self.folder = folder
+        self._broken = broken
         self._launcher = launcher
         self._env = {**env, "SYNERGY7_SERVER__PORT": str(free_port())}
         url = f"http://127.0.0.1:{self._env['SYNERGY7_SERVER__PORT']}"
@@ -96,20 +107,22 @@ class Service:
             "env": self._env,
             "armed": armed,
             "nth": nth,
+            "broken": self._broken,
+            "start": self.starts,
             "log": str(log) if log else None,
         }
         self._pid, self._told = self._launcher.fork(request)
 
-    def wait_ready(self) -> None:
-        """Wait until it is ready; raises Died."""
+    def wait_up(self) -> None:
+        """Wait until it answers, ready or not; raises Died."""
         end = time.monotonic() + START_SECONDS
-        while not self._ready():
-            assert time.monotonic() < end, f"it does not get ready:\n{self.console()[-4000:]}"
+        while not self._answers():
+            assert time.monotonic() < end, "it does not start"
             time.sleep(LOOK_SECONDS)
 
-    def _ready(self) -> bool:
+    def _answers(self) -> bool:
         try:
-            return self._http.get("/readyz").status_code == httpx.codes.OK
+            return self._http.get("/healthz").status_code == httpx.codes.OK
         except httpx.TransportError:
             if self.has_ended():
                 raise Died from None

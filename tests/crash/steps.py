@@ -74,7 +74,8 @@ def _opens(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     if "asynccontextmanager" in decorators:
         return True
     return any(
-        isinstance(node, ast.Call) and getattr(node.func, "attr", "") in {*LEFT, "enter_async_context"}
+        isinstance(node, ast.Call)
+        and getattr(node.func, "attr", "") in {*LEFT, "enter_async_context"}
         for node in ast.walk(function)
     )
 
@@ -124,7 +125,7 @@ class Rewriter(ast.NodeTransformer):
         changed: ast.stmt = self.visit(statement)
         return changed
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802 - as ast wants it
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         """Wrap a callback that is left for the end."""
         self.generic_visit(node)
         if getattr(node.func, "attr", "") in LEFT and node.args:
@@ -141,7 +142,9 @@ def _waits(statement: ast.stmt) -> ast.AST | None:
         if isinstance(statement, ast.AsyncWith) and _is_step(head):
             return head
         for node in ast.walk(head):
-            if isinstance(node, ast.Yield) or (isinstance(node, ast.Await) and _is_step(node.value)):
+            if isinstance(node, ast.Yield) or (
+                isinstance(node, ast.Await) and _is_step(node.value)
+            ):
                 return head
     return None
 
@@ -157,7 +160,8 @@ def _heads(statement: ast.stmt) -> Sequence[ast.AST]:
             return [statement.iter]
         case ast.With() | ast.Try() | ast.FunctionDef() | ast.AsyncFunctionDef():
             return []
-    return [statement]
+        case _:
+            return [statement]
 
 
 def _is_step(waited: ast.AST) -> bool:
@@ -213,7 +217,7 @@ def install(report: Report) -> None:
         function, tree, _ = rewrite(name)
         scope: dict[str, Any] = dict(function.__globals__)
         code = compile(tree, inspect.getfile(function), "exec")
-        exec(code, scope)  # noqa: S102 - the product's own source
+        exec(code, scope)
         function.__code__ = scope[function.__name__].__code__
 
 

@@ -1,0 +1,108 @@
+"""The whole matrix: every point on both databases, and another time of each by chance.
+
+    python -m tests.crash [--seed N] [--workers N]
+
+Prints a table and one line, writes output/crash-matrix.md, and exits 1 unless all is well.
+"""
+
+import argparse
+import platform
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.crash.acts import METHODS
+from tests.crash.databases import postgres, sqlite_databases
+from tests.crash.kit import SEED, WORKERS, run_matrix
+from tests.crash.matrix import Case, Discovery, Report, line
+from tests.crash.oracle import KINDS
+from tests.crash.points import POSTGRES, UNREACHED, every_point
+
+OUTPUT = Path("output/crash-matrix.md")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run it; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--workers", type=int, default=WORKERS)
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+
+    def choose(found: Discovery) -> list[Case]:
+        return [*found.first_cases(), *found.later_cases(options.seed)]
+
+    reports = [run_matrix("sqlite", sqlite_databases, choose, options.workers)]
+    with postgres() as server:
+        reports.append(run_matrix(POSTGRES, server.databases, choose, options.workers))
+    text = "\n".join(page(reports, options.seed, time.monotonic() - started))
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(text + "\n")
+    print(text)
+    troubles = [*troubles_of(reports)]
+    for trouble in troubles:
+        print(trouble)
+    print(line(reports))
+    return 1 if troubles else 0
+
+
+def troubles_of(reports: Sequence[Report]) -> Iterator[str]:
+    """Give all that is not well."""
+    for report in reports:
+        discovery = report.discovery
+        yield from (f"no act comes by: {each}" for each in discovery.missing(report.kind))
+        yield from (f"in no list: {each}" for each in discovery.unknown())
+        yield from (f"{report.kind}: nobody was killed: {each}" for each in report.alive())
+        yield from report.wrong()
+
+
+def page(reports: Sequence[Report], seed: int, seconds: float) -> Iterator[str]:
+    """Write the report."""
+    yield "# Crash matrix"
+    yield ""
+    yield (
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}, "
+        f"{seconds:.0f} s: `make crash-matrix SEED={seed}`"
+    )
+    yield ""
+    yield "```"
+    yield line(reports)
+    yield "```"
+    yield ""
+    kinds = [report.kind for report in reports]
+    yield "| place | points | " + " | ".join(f"killed on {kind}" for kind in kinds) + " | wrong |"
+    yield "|---|---|" + "---|" * (len(kinds) + 1)
+    listed = Counter(point.place for point in every_point(METHODS))
+    killed = [killed_by_place(report) for report in reports]
+    wrong = sum((wrong_by_place(report) for report in reports), Counter[str]())
+    for place, number in listed.items():
+        cells = " | ".join(str(each[place]) for each in killed)
+        yield f"| {place} | {number} | {cells} | {wrong[place]} |"
+    yield ""
+    missed = sum(not each.killed for report in reports for each in report.results)
+    yield f"Later times that were not come to again: {missed}. Points that no act comes by:"
+    yield ""
+    yield from (f"- `{pattern}`: {why}" for pattern, why in UNREACHED.items())
+
+
+def killed_by_place(report: Report) -> Counter[str]:
+    """Count the kills by place."""
+    return Counter(r.case.point.place for r in report.results if r.killed and r.case.point)
+
+
+def wrong_by_place(report: Report) -> Counter[str]:
+    """Count what is wrong by place."""
+    counted: defaultdict[str, int] = defaultdict(int)
+    for result in report.results:
+        if result.case.point:
+            counted[result.case.point.place] += sum(
+                len(getattr(result.findings, kind)) for kind in KINDS
+            )
+    return Counter(counted)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
