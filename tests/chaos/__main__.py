@@ -5,10 +5,12 @@ import asyncio
 import sys
 from pathlib import Path
 
+from tests.chaos.crowd import run_crowd
 from tests.chaos.kinds import ALL, ON_POSTGRES
 from tests.chaos.report import Report
 from tests.chaos.world import Plan, run
 
+CALM_PACE = 60.0
 OUTPUT = Path("output/chaos.md")
 SHARES = {
     "both": (("sqlite", 0.3), ("postgres", 0.7)),
@@ -30,17 +32,29 @@ def kinds_of(database: str) -> list[str]:
     return [kind for kind in ALL if kind not in absent]
 
 
+async def everything(given: argparse.Namespace) -> Report:
+    """Run in trouble, then the same signals without, then a thousand orders in flight."""
+    wanted = plans(given.seed, given.minutes, given.database, keep=given.keep)
+    outcomes = [await run(plan) for plan in wanted]
+    calm = crowd = None
+    if given.compare:
+        count = max(len(outcome.numbers) for outcome in outcomes)
+        calm = await run(Plan(given.seed, "sqlite", 0, CALM_PACE, scale=0, numbers=range(count)))
+        crowd = await run_crowd(given.seed)
+    return Report(outcomes, kinds_of(given.database), calm=calm, crowd=crowd)
+
+
 def main(arguments: list[str]) -> int:
     """Run it, print and write the report; 1 when anything was found or something did not happen."""
     parser = argparse.ArgumentParser("tests.chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--database", choices=sorted(SHARES), default="both")
-    parser.add_argument("--keep", action="store_true", help="leave databases and logs behind")
+    add = parser.add_argument
+    add("--seed", type=int, default=1)
+    add("--minutes", type=float, default=20)
+    add("--database", choices=sorted(SHARES), default="both")
+    add("--keep", action="store_true", help="leave databases and logs behind")
+    add("--compare", action=argparse.BooleanOptionalAction, default=True, help="calm run and crowd")
     given = parser.parse_args(arguments)
-    wanted = plans(given.seed, given.minutes, given.database, keep=given.keep)
-    outcomes = [asyncio.run(run(plan)) for plan in wanted]
-    report = Report(outcomes, kinds_of(given.database))
+    report = asyncio.run(everything(given))
     text = f"{report.text()}\n\n{report.line()}\n"
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(f"# Chaos\n\n{text}")

@@ -108,17 +108,9 @@ class Deeds:
         return bool(held)
 
     async def _recovery(self, started_at: float, held: Mapping[str, int]) -> None:
-        """Measure how long it takes until each of these orders has been taken up or has ended."""
-        if not held:
-            return
-        left = dict(held)
-        while left and time.monotonic() < started_at + RECOVERY_SECONDS_MAX:
-            await asyncio.sleep(LOOK_SECONDS)
-            now = await versions(self.books, list(left))
-            if now is not None:
-                left = {key: was for key, was in left.items() if now.get(key) == was}
-        self.recoveries.append(time.monotonic() - started_at)
-        self.recovered.append(len(held))
+        if held:
+            self.recoveries.append(await recovery_seconds(self.books, started_at, held))
+            self.recovered.append(len(held))
 
     async def _kill_sandbox(self) -> bool:
         async with self.node.unit.busy:
@@ -176,3 +168,17 @@ class Deeds:
         for unit in self.services:
             unit.signal(signal.SIGCONT)
         await asyncio.gather(*self._background, return_exceptions=True)
+
+
+async def recovery_seconds(books: Books, started_at: float, held: Mapping[str, int]) -> float:
+    """Measure how long after a start each of these orders, of these versions, is taken up or has ended.
+
+    Taking up raises the version; the first step of the order follows at once, by a worker of its own.
+    """
+    left = dict(held)
+    while left and time.monotonic() < started_at + RECOVERY_SECONDS_MAX:
+        await asyncio.sleep(LOOK_SECONDS)
+        now = await versions(books, list(left))
+        if now is not None:
+            left = {key: was for key, was in left.items() if now.get(key) == was}
+    return time.monotonic() - started_at

@@ -10,6 +10,8 @@ from tests.chaos.world import Outcome
 
 ORDERS_PER_MINUTE: Final = 500
 FAULTS_PER_MINUTE: Final = 1_000
+LEAST_SHARE: Final = 0.99
+ORDER_TIMEOUT_SECONDS: Final = 300.0
 SHOWN: Final = 20
 
 
@@ -17,11 +19,24 @@ class Report:
     """The outcomes of one command, taken together."""
 
     def __init__(
-        self, outcomes: Sequence[Outcome], kinds: Sequence[str] = ALL, *, together: bool = False
+        self,
+        outcomes: Sequence[Outcome],
+        kinds: Sequence[str] = ALL,
+        *,
+        together: bool = False,
+        calm: Outcome | None = None,
+        crowd: Outcome | None = None,
     ) -> None:
-        """`together`: they ran at the same time, not one after the other."""
+        """Take the runs in trouble; `together`: they ran at the same time, not one after the other.
+
+        `calm` is a run of the same intents without any fault, `crowd` one in which a service was
+        killed with a thousand orders in flight.
+        """
         self.outcomes = outcomes
         self.kinds = kinds
+        self.calm = calm
+        self.crowd = crowd
+        self.every = [each for each in (*outcomes, calm, crowd) if each is not None]
         self.hits: Counter[str] = sum((each.hits for each in outcomes), Counter())
         self.missed: Counter[str] = sum((each.missed for each in outcomes), Counter())
         seconds = [each.seconds for each in outcomes]
@@ -38,12 +53,12 @@ class Report:
     @property
     def recovery_p99_ms(self) -> int:
         """The 99th percentile of all recoveries, or the worst of less than a hundred."""
-        found = sorted(seconds for each in self.outcomes for seconds in each.recoveries)
+        found = sorted(seconds for each in self.every for seconds in each.recoveries)
         return round(found[math.ceil(len(found) * 0.99) - 1] * 1_000) if found else 0
 
     def count(self, name: str) -> int:
         """Count a kind of finding."""
-        return sum(len(getattr(each.findings, name)) for each in self.outcomes)
+        return sum(len(getattr(each.findings, name)) for each in self.every)
 
     def failures(self) -> list[str]:
         """Name everything for which the run has failed."""
@@ -53,6 +68,8 @@ class Report:
             if self.count(name)
         ]
         failed += [f"{kind} has no count" for kind in self.kinds if not self.hits[kind]]
+        shares = [filled_share(each, self.calm) for each in self.outcomes]
+        failed += [f"{share:.2%} were filled in time" for share in shares if share < LEAST_SHARE]
         if self.orders < ORDERS_PER_MINUTE * self.minutes:
             failed.append(f"under {ORDERS_PER_MINUTE} orders a minute")
         if self.faults < FAULTS_PER_MINUTE * self.minutes:
@@ -69,7 +86,9 @@ class Report:
 
     def text(self) -> str:
         """Write everything else, in Markdown."""
-        parts = [*map(_run, self.outcomes), self._table(), self._findings()]
+        runs = [_run(each, self.calm) for each in self.outcomes]
+        others = [_recoveries(self.crowd)] if self.crowd is not None else []
+        parts = [*runs, *others, self._table(), self._findings()]
         if failed := self.failures():
             parts.append("Failed: " + "; ".join(failed))
         return "\n\n".join(parts)
@@ -85,43 +104,49 @@ class Report:
         lines = [
             f"- {name}: {text}"
             for name in ("duplicates", "lost", "wrong_finals", "in_doubt", "refused")
-            for each in self.outcomes
+            for each in self.every
             for text in getattr(each.findings, name)[:SHOWN]
         ]
         return "\n".join(lines) or "Nothing was found."
 
 
-def filled_share(outcome: Outcome, calm: Outcome | None, seconds: float) -> tuple[int, int]:
-    """Give how many orders a calm run of the seed filled, and how many of those this one did in time."""
-    wanted = outcome.fills if calm is None else calm.fills
-    good = [
-        key
-        for key, took in wanted.items()
-        if key in outcome.fills and (calm is None or took is not None)
-    ]
-    taken = (outcome.fills[key] for key in good)
-    return len(good), sum(took is not None and took <= seconds for took in taken)
+def filled_share(outcome: Outcome, calm: Outcome | None) -> float:
+    """Give the share of orders filled within order_timeout, of those that a calm run of the seed fills.
+
+    Without a calm run it is of those that ask for nothing impossible.
+    """
+    filled = None if calm is None else {key for key, took in calm.fills.items() if took is not None}
+    wanted = [took for key, took in outcome.fills.items() if filled is None or key in filled]
+    in_time = sum(took is not None and took <= ORDER_TIMEOUT_SECONDS for took in wanted)
+    return in_time / max(1, len(wanted))
 
 
-def _run(outcome: Outcome) -> str:
+def _run(outcome: Outcome, calm: Outcome | None) -> str:
     plan, minutes = outcome.plan, outcome.seconds / 60
-    wanted, filled = filled_share(outcome, None, 300)
+    rates = f"{len(outcome.documents) / minutes:,.0f} orders, {outcome.hits.total() / minutes:,.0f}"
     slowest = sorted((took for took in outcome.fills.values() if took is not None), reverse=True)[
         :3
     ]
-    recovered = sorted(outcome.recoveries)
-    rates = f"{len(outcome.documents) / minutes:,.0f} orders, {outcome.hits.total() / minutes:,.0f}"
-    share, most = filled / max(wanted, 1), max(outcome.recovered, default=0)
     lines = [
         f"## {plan.database}, seed {plan.seed}",
         "",
-        f"- {minutes:.2f} minutes of trouble, settled in {outcome.settled_in:.1f} s: {outcome.wall}",
+        f"- {minutes:.2f} minutes of trouble, settled in {outcome.settled_in:.1f} s; {outcome.wall}",
         f"- {rates} faults a minute",
         f"- orders: {dict(outcome.statuses.most_common())}",
-        f"- filled within order_timeout: {filled:,} of {wanted:,} ({share:.2%}); slowest {slowest} s",
-        f"- recoveries: {len(recovered)} of up to {most} orders; the longest took {recovered[-3:]} s",
+        f"- filled within order_timeout: {filled_share(outcome, calm):.2%}; slowest {slowest} s",
+        f"- {_recoveries(outcome)}",
         f"- what bots heard: {dict(outcome.heard.most_common(12))}",
         f"- ends that nobody asked for: {dict(outcome.ends)}",
         f"- requests: {dict(outcome.requests.most_common(20))}",
     ]
     return "\n".join(lines)
+
+
+def _recoveries(outcome: Outcome) -> str:
+    took = sorted(outcome.recoveries)
+    middle = took[len(took) // 2] if took else 0
+    worst = ", ".join(f"{seconds:.1f}" for seconds in took[-3:])
+    return (
+        f"{len(took)} recoveries of up to {max(outcome.recovered, default=0)} orders in flight:"
+        f" median {middle:.1f} s, the longest {worst} s"
+    )

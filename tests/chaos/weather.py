@@ -21,7 +21,6 @@ LEAST: Final = 0.02
 """How likely a rule meets a request that it is for, at least: as likely as its pace needs."""
 PATIENCE_TICKS: Final = 3
 """A rule that is not used up so long after is given a second one."""
-CALM_TRIES: Final = 60
 
 
 @dataclass
@@ -71,15 +70,6 @@ class Weather:
             fields = CHAIN[kind](self.rng)
             if await self.node.ask(http, "POST", "fault", {"kind": kind, **fields}) is not None:
                 (self.hits if was and self.in_flight() else self.missed)[kind] += 1
-
-    async def calm(self, http: aiohttp.ClientSession) -> None:
-        """End all trouble, as soon as the sandbox listens."""
-        await self.read(http)
-        for _ in range(CALM_TRIES):
-            if await self.node.ask(http, "DELETE", "faults") is not None:
-                return
-            await asyncio.sleep(TICK_SECONDS / 2)
-        raise TimeoutError("the sandbox does not come back")
 
     async def read(self, http: aiohttp.ClientSession) -> None:
         """Read the journal on: what was asked, and what was done to it."""

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -31,6 +31,7 @@ READY_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.3
 PAGE: Final = 500
 OVERTIME_TIMES: Final = 3
+CALM_TRIES: Final = 100
 
 SETTINGS: Final[Mapping[str, str]] = {
     "SYNERGY7_EXECUTION__MAX_CONCURRENT_EXECUTIONS": "256",
@@ -77,34 +78,36 @@ class Plan:
     """Seconds from one breakage to the next, on average; None: as suits the database."""
     events_per_second: float = 0.6
     settle_seconds: float = 120.0
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Settings above the usual ones."""
     keep: bool = False
     """Leave the folder with databases and logs where it is."""
     numbers: Sequence[int] | None = None
     """Just these intents, in place of as many as the time allows."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
     """What came of a run."""
 
     plan: Plan
     findings: Findings
-    seconds: float
-    """How long there was trouble."""
-    hits: Counter[str]
-    missed: Counter[str]
-    recoveries: list[float]
-    recovered: list[int]
     statuses: Counter[str]
     documents: Mapping[str, Mapping[str, Any]]
     fills: Mapping[str, float | None]
     """Seconds to the fill of each intent that asks for nothing impossible; None: not filled."""
-    numbers: Sequence[int] = ()
-    heard: Counter[str] = field(default_factory=Counter)
-    ends: Counter[str] = field(default_factory=Counter)
+    numbers: Sequence[int]
+    heard: Counter[str]
+    ends: Counter[str]
+    settled_in: float
+    seconds: float = 0.0
+    """How long there was trouble."""
+    hits: Counter[str] = field(default_factory=Counter)
+    missed: Counter[str] = field(default_factory=Counter)
+    recoveries: Sequence[float] = ()
+    recovered: Sequence[int] = ()
     requests: Counter[str] = field(default_factory=Counter)
-    settled_in: float = 0.0
-    wall: dict[str, float] = field(default_factory=dict)
+    wall: Mapping[str, float] = field(default_factory=dict)
 
 
 class World:
@@ -120,6 +123,7 @@ class World:
         self.books: Books
         self.open_now = 0
         self.open_before = 0
+        self.clean = False
 
     # ------------------------------------------------------------ life
 
@@ -159,6 +163,7 @@ class World:
         env = {
             **SETTINGS,
             **VARIANTS[self.plan.database],
+            **self.plan.env,
             **env,
             "SYNERGY7_SOLANA__RPC_URLS": f"{sandbox.rpc_url},{witness}",
             "SYNERGY7_SOLANA__WS_URL": sandbox.ws_url,
@@ -230,6 +235,14 @@ class World:
 
     # ------------------------------------------------------------ afterwards
 
+    async def calm(self, http: aiohttp.ClientSession) -> None:
+        """End what the sandbox does to requests, as soon as it listens."""
+        for _ in range(CALM_TRIES):
+            if await self.node.ask(http, "DELETE", "faults") is not None:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+        raise TimeoutError("the sandbox does not come back")
+
     async def settle(self) -> float:
         """Wait until every order has ended and every fill is final; gives how long that took."""
         started = time.monotonic()
@@ -280,20 +293,29 @@ async def _background(*works: Any) -> AsyncIterator[None]:
             raise result
 
 
-async def run(plan: Plan) -> Outcome:
-    """Live through a plan; gives what came of it."""
+@asynccontextmanager
+async def running(plan: Plan) -> AsyncIterator[tuple[World, aiohttp.ClientSession]]:
+    """Start a world in a folder that goes with it, unless something was found in it."""
     folder = Path(tempfile.mkdtemp(prefix=f"synergy7-chaos-{plan.database}-"))
-    begun = time.monotonic()
     world = World(plan, folder)
     async with world.running() as http:
-        up = time.monotonic()
-        outcome = await _live(world, http)
-        outcome.wall = {"start": up - begun, "all": time.monotonic() - begun}
-    if outcome.findings.clean and not outcome.findings.in_doubt and not plan.keep:
+        keepers = [unit.keep() for unit in (world.node.unit, *world.services)]
+        async with _background(world.watch(), *keepers):
+            yield world, http
+    if world.clean and not plan.keep:
         shutil.rmtree(folder, ignore_errors=True)
     else:
         print(f"kept for a look: {folder}")  # noqa: T201
-    return outcome
+
+
+async def run(plan: Plan) -> Outcome:
+    """Live through a plan; gives what came of it."""
+    begun = time.monotonic()
+    async with running(plan) as (world, http):
+        up = time.monotonic()
+        outcome = await _live(world, http)
+    wall = {"start": up - begun, "all": time.monotonic() - begun}
+    return replace(outcome, wall={key: round(took, 1) for key, took in wall.items()})
 
 
 def _numbers(plan: Plan, started: float, deeds: Deeds, *, troubled: bool) -> Iterator[int]:
@@ -340,23 +362,38 @@ async def _live(world: World, http: aiohttp.ClientSession) -> Outcome:
     )
     bots = Bots(plan.seed, world.urls, plan.per_second)
     troubled = plan.scale > 0
-    keepers = [unit.keep() for unit in (world.node.unit, *world.services)]
-    async with _background(world.watch(), *keepers):
-        started = time.monotonic()
-        wishes = _numbers(plan, started, deeds, troubled=troubled)
-        posting = asyncio.create_task(bots.post_all(http, wishes))
-        works = [weather.blow(http), weather.storm(http), deeds.do()] if troubled else []
-        async with _background(*works):
-            await bots.scheduled.wait()
-        seconds = time.monotonic() - started
-        await deeds.end()
-        if troubled:
-            await weather.calm(http)
-        await _answered(posting, bots, plan.settle_seconds)
-        settled_in = await world.settle()
-        evidence = await world.evidence(http, bots)
-        findings = await asyncio.to_thread(judge, evidence)
-    return _outcome(world, bots, weather, deeds, evidence, findings, seconds, settled_in)
+    started = time.monotonic()
+    wishes = _numbers(plan, started, deeds, troubled=troubled)
+    posting = asyncio.create_task(bots.post_all(http, wishes))
+    works = [weather.blow(http), weather.storm(http), deeds.do()] if troubled else []
+    async with _background(*works):
+        await bots.scheduled.wait()
+    seconds = time.monotonic() - started
+    await deeds.end()
+    await weather.read(http)
+    outcome = await conclude(world, http, bots, posting)
+    return replace(
+        outcome,
+        seconds=seconds,
+        hits=weather.hits + deeds.hits,
+        missed=weather.missed + deeds.missed,
+        recoveries=deeds.recoveries,
+        recovered=deeds.recovered,
+        requests=weather.requests,
+    )
+
+
+async def conclude(
+    world: World, http: aiohttp.ClientSession, bots: Bots, posting: asyncio.Task[None]
+) -> Outcome:
+    """End all trouble, let bots and orders come to their ends, and judge."""
+    await world.calm(http)
+    await _answered(posting, bots, world.plan.settle_seconds)
+    settled_in = await world.settle()
+    evidence = await world.evidence(http, bots)
+    findings = await asyncio.to_thread(judge, evidence)
+    world.clean = findings.clean and not findings.in_doubt
+    return _outcome(world, bots, evidence, findings, settled_in)
 
 
 def _fill(told: Told, documents: Mapping[str, Mapping[str, Any]]) -> float | None:
@@ -366,32 +403,18 @@ def _fill(told: Told, documents: Mapping[str, Mapping[str, Any]]) -> float | Non
 
 
 def _outcome(
-    world: World,
-    bots: Bots,
-    weather: Weather,
-    deeds: Deeds,
-    evidence: Evidence,
-    findings: Findings,
-    seconds: float,
-    settled_in: float,
+    world: World, bots: Bots, evidence: Evidence, findings: Findings, settled_in: float
 ) -> Outcome:
     documents = evidence.documents
+    ended = (f"{each['status']} {each['reason_code'] or ''}".strip() for each in documents.values())
     return Outcome(
         plan=world.plan,
         findings=findings,
-        seconds=seconds,
-        hits=weather.hits + deeds.hits,
-        missed=weather.missed + deeds.missed,
-        recoveries=deeds.recoveries,
-        recovered=deeds.recovered,
-        statuses=Counter(
-            f"{x['status']} {x['reason_code'] or ''}".strip() for x in documents.values()
-        ),
+        statuses=Counter(ended),
         documents=documents,
         fills={key: _fill(told, documents) for key, told in bots.told.items() if told.intent.fills},
         numbers=[told.intent.number for told in bots.told.values()],
         heard=bots.heard,
         ends=Counter(f"{unit.name} {code}" for unit in world.services for code in unit.ends),
-        requests=weather.requests,
         settled_in=settled_in,
     )
