@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check demo bench chaos simulate selftest requirements clean
+.PHONY: help setup run test check demo bench chaos crash-matrix simulate selftest requirements clean
 
 help:
 	@echo "make run           the service, with its sandbox chain, in the foreground"
@@ -11,6 +11,7 @@ help:
 	@echo "make selftest      orders through every configured method on a private sandbox"
 	@echo "make bench         rates and times, measured"
 	@echo "make chaos         trouble of every kind for MINUTES=20, SEED=1, DATABASE=both|sqlite|postgres"
+	@echo "make crash-matrix  killed at every point there is, on both databases: SEED=7, WORKERS=2"
 	@echo "make simulate      simulated lives of orders: LIVES=50000 SEED=0, or REPLAY=CASE as it was printed"
 	@echo "make check         format, lint, types, layers, house laws"
 	@echo "make test          make check, every test, coverage"
@@ -37,6 +38,10 @@ bench:
 chaos:
 	@tools/setup.sh dev && exec .venv/bin/python -m tests.chaos --seed $(or $(SEED),1) \
 	    --minutes $(or $(MINUTES),20) --database $(or $(DATABASE),both)
+
+crash-matrix:
+	@tools/setup.sh dev && exec .venv/bin/python -m tests.crash --seed $(or $(SEED),7) \
+	    --workers $(or $(WORKERS),2)
 
 simulate:
 	@tools/setup.sh dev && exec .venv/bin/python -m tests.engine.simulate \

@@ -41,22 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     text = "\n".join(page(reports, options.seed, time.monotonic() - started))
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(text + "\n")
-    print(text)
-    troubles = [*troubles_of(reports)]
-    for trouble in troubles:
-        print(trouble)
-    print(line(reports))
+    troubles = [trouble for report in reports for trouble in report.troubles()]
+    sys.stdout.write("\n".join([text, "", *troubles, line(reports), ""]))
     return 1 if troubles else 0
-
-
-def troubles_of(reports: Sequence[Report]) -> Iterator[str]:
-    """Give all that is not well."""
-    for report in reports:
-        discovery = report.discovery
-        yield from (f"no act comes by: {each}" for each in discovery.missing(report.kind))
-        yield from (f"in no list: {each}" for each in discovery.unknown())
-        yield from (f"{report.kind}: nobody was killed: {each}" for each in report.alive())
-        yield from report.wrong()
 
 
 def page(reports: Sequence[Report], seed: int, seconds: float) -> Iterator[str]:

@@ -5,16 +5,17 @@ They wrap the product from outside, in a process that is started for it. The pro
 
 import contextvars
 import importlib
+import inspect
 import json
 import os
 import signal
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
+from types import FrameType
 from typing import Any
 
 from sqlalchemy import Connection
@@ -95,52 +96,61 @@ def install(points: Points) -> None:
 
 
 def _commits(points: Points) -> None:
-    def labelled(original: Function) -> Function:
-        def write(self: Database, unit: Function, *place: Any) -> Any:
-            labels = _labels(sys._getframe(1))
-
-            def run(conn: Connection) -> Any:
-                conn.info.setdefault(LABELS, []).extend(labels)
-                return unit(conn)
-
-            return original(self, run, *place)
-
-        return write
-
-    def begin(original: Function) -> Function:
-        def begin(conn: Connection) -> None:
-            original(conn)
-            conn.info[LABELS] = []
-
-        return begin
-
-    def commit(original: Function) -> Function:
-        def commit(conn: Connection) -> None:
-            labels = conn.info.pop(LABELS, [])
-            for label in labels:
-                points.reach("commit", label, "before")
-            original(conn)
-            for label in labels:
-                points.reach("commit", label, "after")
-
-        return commit
-
-    def upgrade(original: Function) -> Function:
-        def upgrade(conn: Connection, section: str) -> None:
-            with points.around("migration", section):
-                original(conn, section)
-
-        return upgrade
-
-    replace(Database, "write", labelled)
-    replace(groups, "_begin", begin)
-    replace(groups, "_commit", commit)
-    replace(MIGRATE, "_upgrade", upgrade)
+    replace(Database, "write", _labelled)
+    replace(groups, "_begin", _forgetting)
+    replace(groups, "_commit", lambda original: _committing(points, original))
+    replace(MIGRATE, "_upgrade", lambda original: _upgrading(points, original))
 
 
-def _labels(caller: Any) -> list[str]:
+def _labelled(original: Function) -> Function:
+    """Have a unit of work leave its labels with the connection that runs it."""
+
+    def write(self: Database, unit: Function, *place: Any) -> Any:
+        labels = _labels(inspect.currentframe())
+
+        def run(conn: Connection) -> Any:
+            conn.info.setdefault(LABELS, []).extend(labels)
+            return unit(conn)
+
+        return original(self, run, *place)
+
+    return write
+
+
+def _forgetting(original: Function) -> Function:
+    def begin(conn: Connection) -> None:
+        original(conn)
+        conn.info[LABELS] = []
+
+    return begin
+
+
+def _committing(points: Points, original: Function) -> Function:
+    def commit(conn: Connection) -> None:
+        labels = conn.info.pop(LABELS, [])
+        for label in labels:
+            points.reach("commit", label, "before")
+        original(conn)
+        for label in labels:
+            points.reach("commit", label, "after")
+
+    return commit
+
+
+def _upgrading(points: Points, original: Function) -> Function:
+    def upgrade(conn: Connection, section: str) -> None:
+        with points.around("migration", section):
+            original(conn, section)
+
+    return upgrade
+
+
+def _labels(frame: FrameType | None) -> list[str]:
     """Name the function that writes; for the record of an order, once for each kind of change."""
-    name: str = caller.f_code.co_qualname
+    assert frame is not None
+    caller = frame.f_back
+    assert caller is not None
+    name = caller.f_code.co_qualname
     changes = caller.f_locals.get("changes") if name == "SqlStore.record" else None
     return [f"{name} {each.kind.value}" for each in changes] if changes else [name]
 

@@ -11,8 +11,11 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from app.cli.commands import run
+from tests.crash import breakages, haste, hooks
+from tests.crash.points import Point
 
 KILLED = b"killed at the point\n"
 PIECE = 65_536
@@ -51,8 +54,6 @@ def main() -> None:
 
 def load() -> None:
     """Import all that a service needs, and wrap its seams; nothing is armed yet."""
-    from tests.crash import haste, hooks
-
     for name in LOADED:
         importlib.import_module(name)
     hooks.install(hooks.HERE)
@@ -70,22 +71,17 @@ def reap() -> None:
 
 def serve(request: Mapping[str, Any], told: socket.socket) -> int:
     """Be the service."""
-    from app.cli.commands import run
-    from tests.crash import breakages
-    from tests.crash.hooks import HERE
-    from tests.crash.points import Point
-
     os.chdir(request["folder"])
     os.environ.update(request["env"])
     console = os.open("console.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(console, 1)
     os.dup2(console, 2)
-    HERE.armed = Point(*request["armed"]) if request["armed"] else None
-    HERE.nth = request["nth"]
-    HERE.dying = lambda: told.sendall(KILLED)
+    hooks.HERE.armed = Point(*request["armed"]) if request["armed"] else None
+    hooks.HERE.nth = request["nth"]
+    hooks.HERE.dying = lambda: told.sendall(KILLED)
     if request["log"]:
-        HERE.log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        hooks.HERE.log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     if request["broken"]:
         breakages.install(request["broken"], request["start"])
     told.send(f"{os.getpid()}\n".encode())

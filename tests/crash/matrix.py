@@ -132,6 +132,7 @@ class Discovery:
     times: Mapping[Point, Mapping[tuple[Act, int], int]]
     seconds: Mapping[str, float]
     findings: Sequence[Result]
+    """The acts without a kill; they are judged too."""
 
     def missing(self, kind: str) -> list[str]:
         """Name the points that the code has and no act comes by, without a reason."""
@@ -174,9 +175,17 @@ class Discovery:
                 yield Case(act, point, nth, start)
 
 
-def discover(where: Places, make: Maker, pool: ThreadPoolExecutor) -> Discovery:
-    """Perform every act without a kill."""
-    results = list(pool.map(lambda act: perform(Case(act), where, make, logged=True), ACTS))
+def discover(kind: str, where: Places, make: Maker, pool: ThreadPoolExecutor) -> Discovery:
+    """Perform every act without a kill; once more, when something was not come by in time."""
+
+    def results() -> list[Result]:
+        return list(pool.map(lambda act: perform(Case(act), where, make, logged=True), ACTS))
+
+    first = _discovery(results())
+    return first if not first.missing(kind) else _discovery([*first.findings, *results()])
+
+
+def _discovery(results: Sequence[Result]) -> Discovery:
     times: dict[Point, dict[tuple[Act, int], int]] = defaultdict(dict)
     for result in results:
         for start, points in enumerate(result.reached):
@@ -213,17 +222,15 @@ class Report:
         told = [*self.discovery.findings, *self.results]
         return {kind: sum(len(getattr(each.findings, kind)) for each in told) for kind in KINDS}
 
-    def alive(self) -> list[str]:
-        """Name the first times that killed nobody, after another try."""
-        return [str(r.case) for r in self.results if not r.killed and r.case.nth == 1]
-
-    def wrong(self) -> list[str]:
-        """Give every finding in words."""
-        return [
-            f"{self.kind}: {result.case}: {text}"
-            for result in (*self.discovery.findings, *self.results)
-            for text in result.findings.told()
-        ]
+    def troubles(self) -> Iterator[str]:
+        """Give all that is not well, in words: points not come by, nobody killed, findings."""
+        yield from (f"no act comes by: {each}" for each in self.discovery.missing(self.kind))
+        yield from (f"in no list: {each}" for each in self.discovery.unknown())
+        for result in (*self.discovery.findings, *self.results):
+            if result.case.point and result.case.nth == 1 and not result.killed:
+                yield f"{self.kind}: nobody was killed: {result.case}"
+            for text in result.findings.told():
+                yield f"{self.kind}: {result.case}: {text}"
 
 
 def run_cases(

@@ -9,7 +9,7 @@ from tests.crash.kit import SEED, claim_all_is_well, run_matrix
 from tests.crash.matrix import third
 from tests.crash.points import POSTGRES
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.postgres]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.proof, pytest.mark.postgres]
 
 
 def test_a_third_of_the_points_on_postgresql(

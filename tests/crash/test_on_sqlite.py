@@ -7,7 +7,7 @@ import pytest
 from tests.crash.databases import sqlite_databases
 from tests.crash.kit import claim_all_is_well, run_matrix
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.proof]
 
 
 def test_every_point_on_sqlite(record_property: Callable[[str, object], None]) -> None:

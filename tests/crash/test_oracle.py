@@ -9,7 +9,7 @@ from tests.crash.databases import sqlite_databases
 from tests.crash.matrix import Case, Places, perform, places
 from tests.crash.points import Point
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.proof]
 
 STORED = Point("request", "sendBundle via bundle", "after")
 ANSWERED = Point("answer", "POST /signals", "after")

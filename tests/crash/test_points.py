@@ -4,7 +4,7 @@ from collections import Counter
 from fnmatch import fnmatchcase
 
 from tests.crash.acts import METHODS
-from tests.crash.points import NOT_ON_SQLITE, UNREACHED, every_point, event_kinds, writers
+from tests.crash.points import NOT_ON_SQLITE, UNREACHED, event_kinds, every_point, writers
 from tests.crash.steps import step_functions
 
 
