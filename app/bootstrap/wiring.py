@@ -31,8 +31,9 @@ from app.engine.execution_engine import ExecutionEngine, Limits
 from app.engine.lease import Lease
 from app.engine.lifecycle import Lifecycle
 from app.engine.method_admin import MethodAdmin
-from app.engine.order_manager import OrderManager
+from app.engine.order_manager import DEFAULT_ACCOUNT, OrderManager
 from app.engine.ports import Ports
+from app.engine.reconciliation import Reconciliation
 from app.engine.resolution import Resolver
 from app.engine.settlement import Settlement
 from app.engine.supervision import Supervisor
@@ -171,6 +172,16 @@ class _Wired:
         self.switch = TradingSwitch(opened.store, self.clock)
         self.manager = _manager(opened, self.ports, self.switch)
         self.switch.on_change = self._wake
+        self.reconciliation = Reconciliation(
+            self.ports,
+            opened.store.recovery,
+            history=self.chain.histories,
+            reader=self.trading,
+            switch=self.switch,
+            wallets=[opened.signer.address],
+            account=DEFAULT_ACCOUNT,
+        )
+        self.switch.blocks_left = self.reconciliation.blocks_left
         self.confirmation = self._confirmation()
         self.notices.on_notice = self.confirmation.notice
         self.engine = self._engine()
@@ -274,12 +285,14 @@ class _Wired:
             "chain": self.identification.run,
             "method-switches": self.admin.run,
             "trading-state": self.switch.run,
+            "reconciliation": self.reconciliation.run,
             "system-notes": self.notes.run,
             "metrics": opened.metrics.run,
             "notifications": partial(opened.store.listen, self._wake),
             "balance": partial(
                 upkeep.watch_balance, self.trading, opened.signer.address, self.seen
             ),
+            "processes": partial(upkeep.watch_processes, opened.store, self.seen),
             "clean-up": partial(
                 upkeep.clean_orders,
                 opened.store,

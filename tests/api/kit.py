@@ -120,6 +120,13 @@ class Report:
             "network": "sandbox",
             "version": "0.1.0",
             "uptime_seconds": 1.5,
+            "trading": {
+                "state": "active",
+                "reason": None,
+                "since": None,
+                "reconciling": False,
+                "blocks_left": None,
+            },
             "chain": {
                 "network": "sandbox",
                 "rpc_url": "http://127.0.0.1:8899",
@@ -135,6 +142,13 @@ class Report:
             "workers": {"slots": 3, "busy": 0},
             "methods": Methods().states(),
             "wallets": [{"name": "main", "address": "abc", "balance_lamports": 1}],
+            "processes": [
+                {
+                    "name": "host:1",
+                    "started_at": "2026-01-31T12:00:00.000000Z",
+                    "heartbeat_age_seconds": 0.5,
+                }
+            ],
         }
 
     def readiness(self) -> Sequence[str]:

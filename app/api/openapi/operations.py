@@ -379,7 +379,7 @@ def _halt() -> Schema:
     }
     operation = _operation(
         "haltTrading",
-        "system",
+        "trading",
         "Halt trading: nothing new is signed until it is resumed, in any process",
         answers={"200": _json("Trading", "Halted; what is alive is followed to its end.")},
         problems=(400, 413, 415, 422, 500, 503),
@@ -393,7 +393,7 @@ def _halt() -> Schema:
 def _resume() -> Schema:
     return _operation(
         "resumeTrading",
-        "system",
+        "trading",
         "Resume trading; refused while the database is being reconciled with the chain",
         answers={"200": _json("Trading", "Active.")},
         problems=(409, 422, 500, 503),

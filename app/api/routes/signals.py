@@ -38,11 +38,11 @@ async def json_body(call: Call) -> object:
     return parse_json(await _body(call))
 
 
-async def optional_json_body(call: Call) -> object | None:
-    """Give the body's JSON document, None for an empty body; raises Problem as `json_body`."""
+async def optional_json_body(call: Call) -> object:
+    """Give the body's JSON document, `{}` for an empty body; raises Problem as `json_body`."""
     body = await _body(call)
     if not body:
-        return None
+        return {}
     _require_json(call)
     return parse_json(body)
 

@@ -14,8 +14,7 @@ from app.domain.signal import TEXT_LENGTH_MAX, is_key_text
 async def halt_trading(call: Call) -> Answer:
     """Sign nothing any more; an optional JSON object gives a `reason`."""
     call.query()
-    body = await optional_json_body(call)
-    await call.service.trading.halt(None if body is None else _reason(body))
+    await call.service.trading.halt(_reason(await optional_json_body(call)))
     return json_answer(call.service.trading.document())
 
 
