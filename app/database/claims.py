@@ -132,6 +132,8 @@ _LEFT = _candidates(
     _ACTIVE,
     ORDERS.c.in_doubt_since_us.is_(None),
     _abandoned(),
+    # one that was taken up to be ended, out of turn, by a clock that runs ahead waits like any other
+    or_(_is(OrderStatus.SUBMITTED), ITS_TURN),
     by=[ORDERS.c.status.desc(), *_BY_RANK],
 )
 _LIVE = _candidates(

@@ -162,6 +162,18 @@ async def test_what_waits_beyond_its_deadline_is_handed_out_to_be_ended(store: S
     assert late.view.order.order_id == "b-buy"
 
 
+async def test_what_a_clock_ahead_took_out_of_turn_waits_again(store: SqlStore) -> None:
+    """A process takes an order up to end it, since its clock is ahead, and dies: nobody signs it now."""
+    await post(store, "a-sell", SELL)
+    await post(store, "b-buy", BUY, at=NOW + 1, deadline_us=LATER)
+    await steps.sign(store, await take(store, "a-sell"))
+    (overdue,) = await store.claim(10, LATER + 1, overdue_only=True)
+    await store.release(overdue)
+    assert await claimed(store) == []
+    (overdue,) = await store.claim(10, LATER + 1, overdue_only=True)
+    assert overdue.view.order.order_id == "b-buy"
+
+
 async def test_a_waiting_order_says_what_it_waits_for(store: SqlStore) -> None:
     """By itself and in lists: the first open order in its way; nothing once its turn has come."""
     await post(store, "a-sell", SELL)

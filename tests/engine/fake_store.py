@@ -290,8 +290,9 @@ class FakeStore:
             if order.status is OrderStatus.QUEUED:
                 if order.next_attempt_at_us <= at_us and not self.database.overtakes(order):
                     rest.append(row)
-            elif order.status is OrderStatus.EXECUTING and self._free(row):
-                rest.append(row)
+            elif order.status is OrderStatus.EXECUTING:
+                if self._free(row) and not self.database.overtakes(order):
+                    rest.append(row)
             elif order.status is OrderStatus.SUBMITTED and order.in_doubt_since_us is None:
                 first += [row] if self._free(row) else []
         return self._take([*_ranked(first), *_ranked(rest)][:limit], at_us)
