@@ -10,7 +10,7 @@ import json
 import struct
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import Any
@@ -32,9 +32,17 @@ Document = Mapping[str, Any]
 
 
 def verify(
-    rpc_url: str, document: Document, wallet: str, *, slippage_bps: int = SLIPPAGE_BPS
+    rpc_url: str,
+    document: Document,
+    wallet: str,
+    *,
+    slippage_bps: int = SLIPPAGE_BPS,
+    fee_rate: Callable[[str, str], int] = chain.trade_fee_rate,
 ) -> list[str]:
-    """Give every difference between an order's document and the chain; empty: they agree."""
+    """Give every difference between an order's document and the chain; empty: they agree.
+
+    `fee_rate` reads a pool's fee: whoever verifies many orders may remember the answers.
+    """
     attempts = [(each, chain.landed(rpc_url, each["signature"])) for each in document["attempts"]]
     executed = [(each, found) for each, found in attempts if found and found.error is None]
     if document["status"] != "filled":
@@ -47,7 +55,7 @@ def verify(
     except (AssertionError, ValueError, KeyError) as error:
         return [f"the transaction cannot be read: {error}"]
     claim = _Claim(document, attempt, wallet, slippage_bps)
-    rate = chain.trade_fee_rate(rpc_url, swap.accounts[POOL_CONFIG])
+    rate = fee_rate(rpc_url, swap.accounts[POOL_CONFIG])
     return [text for check in _CHECKS for text in check(claim, found, swap, rate)]
 
 

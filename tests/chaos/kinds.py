@@ -77,13 +77,13 @@ REQUESTS: Final[Mapping[str, RequestKind]] = {
     "delay": RequestKind(
         2_400, ANYTHING, lambda rng: {"seconds": rng.uniform(0.005, 0.15)}, most=0.5
     ),
-    "hang": RequestKind(75, ANYTHING, lambda rng: {"seconds": rng.uniform(1, 4)}),
-    "http_429": RequestKind(90, ANYTHING, lambda rng: {"retry_after": rng.choice([0.2, 0.5, 1])}),
+    "hang": RequestKind(85, ANYTHING, lambda rng: {"seconds": rng.uniform(1, 4)}),
+    "http_429": RequestKind(95, ANYTHING, lambda rng: {"retry_after": rng.choice([0.2, 0.5, 1])}),
     "http_5xx": RequestKind(250, ANYTHING, lambda rng: {"status": rng.choice([500, 502, 503])}),
     "http_5xx_after": RequestKind(220, ANYTHING),
     "answer": RequestKind(130, ANYTHING, lambda rng: dict(rng.choice(SAID))),
     "land_then_timeout": RequestKind(
-        80, SENDS, lambda rng: {"seconds": rng.uniform(2, 4)}, most=0.12
+        90, SENDS, lambda rng: {"seconds": rng.uniform(2, 4)}, most=0.12
     ),
     "garbled": RequestKind(250, ANYTHING),
     "accept_then_drop": RequestKind(220, SENDS, most=0.2),
@@ -97,9 +97,9 @@ REQUESTS: Final[Mapping[str, RequestKind]] = {
     "failed_then_landed": RequestKind(
         90, BUNDLES, lambda rng: {"slots": rng.randint(1, 8)}, most=0.25
     ),
-    "hijack": RequestKind(80, (("quicknode", "sendTransaction"),), most=0.4),
+    "hijack": RequestKind(90, (("quicknode", "sendTransaction"),), most=0.4),
     "no_addon": RequestKind(
-        75,
+        130,
         (
             ("quicknode", "sendBundle"),
             ("quicknode", "sendBundle"),
@@ -107,7 +107,7 @@ REQUESTS: Final[Mapping[str, RequestKind]] = {
         ),
         most=0.5,
     ),
-    "fee_spike": RequestKind(75, FEES, lambda rng: {"times": rng.choice([3, 20, 100])}, most=0.7),
+    "fee_spike": RequestKind(110, FEES, lambda rng: {"times": rng.choice([3, 20, 100])}, most=0.7),
     "ws_silent": RequestKind(130, (("rpc", "signatureSubscribe"),), most=0.5),
 }
 """What the sandbox's rules do to requests."""

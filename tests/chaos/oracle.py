@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
-from tests.chain_oracle import Execution
+from tests.chain_oracle import Execution, trade_fee_rate
 from tests.chaos.bots import Told
 from tests.harness import FINAL
 from tests.verifier import verify
@@ -97,9 +98,10 @@ def _never_ended(documents: Mapping[str, Document]) -> Iterator[str]:
 
 def _unlike_the_chain(evidence: Evidence) -> Iterator[str]:
     """Verify every final order to the unit; those that are not final are judged elsewhere."""
+    fee_rate = cache(trade_fee_rate)
 
     def differences(document: Document) -> list[str]:
-        return verify(evidence.rpc_url, document, evidence.wallet)
+        return verify(evidence.rpc_url, document, evidence.wallet, fee_rate=fee_rate)
 
     final = {key: each for key, each in evidence.documents.items() if each["status"] in FINAL}
     with ThreadPoolExecutor(VERIFIERS) as pool:
