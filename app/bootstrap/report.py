@@ -4,11 +4,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.domain.documents import time_string
 from app.domain.money import amount_string
+from app.domain.signal import US
 from app.engine.execution_engine import ExecutionEngine
 from app.engine.lease import Lease
 from app.engine.order_manager import OrderManager
 from app.engine.ports import Balances
+from app.engine.store_port import LiveProcess
 from app.engine.trading_state import TradingSwitch
 from app.engine.transaction_executor import TransactionExecutor
 from app.metrics.prometheus import PrometheusTelemetry
@@ -36,6 +39,15 @@ class Sightings:
     verified: bool = False
     trouble: str | None = None
     balances: Balances | None = None
+    processes: Sequence[LiveProcess] = ()
+
+
+def _process(process: LiveProcess) -> Mapping[str, object]:
+    return {
+        "name": process.name,
+        "started_at": time_string(process.started_at_us),
+        "heartbeat_age_seconds": round(process.silent_us / US, 3),
+    }
 
 
 class Report:
@@ -93,6 +105,7 @@ class Report:
             "workers": {"slots": self._engine.slots, "busy": self._engine.busy},
             "methods": [dict(state) for state in self._executor.states()],
             "wallets": [self._wallet()],
+            "processes": [_process(each) for each in self._sightings.processes],
         }
 
     def _queue(self) -> Mapping[str, object]:

@@ -17,6 +17,7 @@ from app.transactions.trading import TransactionTrading
 
 AGAIN_SECONDS: Final = 1.0
 BALANCE_SECONDS: Final = 5.0
+PROCESSES_SECONDS: Final = 1.0
 DAY_US: Final = 86_400 * US
 
 _log = structlog.get_logger(__name__)
@@ -97,6 +98,16 @@ async def watch_balance(trading: TransactionTrading, wallet: str, seen: Sighting
         except (TransientError, RefusedError) as error:
             _log.debug("the balance could not be read", why=error.what)
         await asyncio.sleep(BALANCE_SECONDS)
+
+
+async def watch_processes(store: SqlStore, seen: Sightings) -> None:
+    """Keep the processes that share the database for `/status`."""
+    while True:
+        try:
+            seen.processes = await store.processes()
+        except IntakeError as error:
+            _log.debug("the processes could not be read", why=error.what)
+        await asyncio.sleep(PROCESSES_SECONDS)
 
 
 async def clean_orders(

@@ -30,6 +30,7 @@ from app.database.trail import Note, append
 from app.domain.events import EventKind
 from app.domain.order import OrderStatus
 from app.engine.ports import Claimed, LostLease
+from app.engine.store_port import LiveProcess
 
 LEASE_US: Final = 3_000_000
 """A process whose heartbeat is older than this, by the database's clock, holds nothing any more."""
@@ -79,6 +80,23 @@ def leave(conn: Connection, holder: Holder) -> None:
 def heartbeat(conn: Connection, holder: Holder) -> bool:
     """Renew the lease; False when another process took over and struck this one out."""
     return change(conn, _BEAT, {"id": holder.process_id}) == 1
+
+
+_LIVE_PROCESSES = (
+    select(
+        PROCESSES.c.name,
+        PROCESSES.c.started_at_us,
+        (NowUs() - PROCESSES.c.heartbeat_at_us).label("silent_us"),
+    )
+    .where(PROCESSES.c.heartbeat_at_us >= NowUs() - LEASE_US)
+    .order_by(PROCESSES.c.started_at_us, PROCESSES.c.process_id)
+)
+
+
+def live_processes(conn: Connection) -> Sequence[LiveProcess]:
+    """List the processes whose leases run, oldest first."""
+    rows = conn.execute(_LIVE_PROCESSES)
+    return [LiveProcess(row.name, row.started_at_us, max(row.silent_us, 0)) for row in rows]
 
 
 # ---------------------------------------------------------------- claiming

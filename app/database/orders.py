@@ -46,7 +46,7 @@ from app.engine.ports import (
     Shortage,
     StatisticsRow,
 )
-from app.engine.store_port import Halted, MethodSwitches, TradingState
+from app.engine.store_port import Halted, LiveProcess, MethodSwitches, TradingState
 
 _log = structlog.get_logger(__name__)
 
@@ -124,6 +124,10 @@ class SqlStore:
 
     async def heartbeat(self) -> bool:
         return await self._database.write(lambda conn: claims.heartbeat(conn, self._holder))
+
+    async def processes(self) -> Sequence[LiveProcess]:
+        """List the processes that work on this database now, oldest first."""
+        return await self._database.read(claims.live_processes)
 
     async def listen(self, wake: Callable[[], None]) -> None:
         """Call `wake` when another process has new work, until cancelled (SQLite: never)."""

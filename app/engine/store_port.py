@@ -115,6 +115,15 @@ class StatisticsRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveProcess:
+    """A process whose lease runs: its name, its start, and how old its heartbeat was when it was read."""
+
+    name: str
+    started_at_us: int
+    silent_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class MethodSwitches:
     """What operators switched, for all processes.
 

@@ -214,6 +214,11 @@ def _status() -> Schema:
         "endpoints": array(_endpoint()),
     }
     wallet = {"name": string(), "address": string(), "balance_lamports": nullable(whole())}
+    process = {
+        "name": string(),
+        "started_at": time(),
+        "heartbeat_age_seconds": {"type": "number", "minimum": 0},
+    }
     properties = {
         "network": string(),
         "version": string(),
@@ -224,6 +229,7 @@ def _status() -> Schema:
         "workers": {},
         "methods": array(ref("Method")),
         "wallets": array(_open(wallet)),
+        "processes": array(_open(process)),
     }
     return _open(properties)
 
