@@ -189,8 +189,9 @@ def _doubted(told: ToldOrder, event: Event) -> None:
 
 def _resolved(told: ToldOrder, event: Event) -> None:
     attempt = told.attempt(event)
-    told.by_operator = True
-    if event.data["as"] != "filled":
+    if event.data["as"] == "filled":
+        told.by_operator = not event.data["from_chain"]
+    else:
         attempt.status = attempt.status.to(AttemptStatus(str(event.data["as"])))
         told.times["in_doubt_since_us"] = None
 

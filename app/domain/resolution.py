@@ -257,7 +257,8 @@ def resolved_filled(
     A fill that no endpoint shows cannot be followed to finality: it is settled with this.
     """
     attempt = _doubted(view)
-    heard = Change(kind=EventKind.RESOLVED, at_us=at_us, data=_data(attempt, word, told, by))
+    data = {**_data(attempt, word, told, by), "from_chain": fill is not None}
+    heard = Change(kind=EventKind.RESOLVED, at_us=at_us, data=data)
     if fill is not None:
         return [heard, changes.filled(attempt, fill, at_us=at_us)]
     change = changes.filled(attempt, _told_fill(attempt, amounts), at_us=at_us)

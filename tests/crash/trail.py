@@ -16,11 +16,11 @@ MOVES = {
         "filled": "filled",
     },
     "order.queued": {"executing": "queued", "buried": "queued"},
-    "order.filled": {"submitted": "filled"},
+    "order.filled": {"submitted": "filled", "resolved": "filled"},
     "order.finalized": {"filled": "filled"},
     "order.fill_reverted": {"filled": "failed"},
     "order.in_doubt": {"submitted": "submitted"},
-    "order.doubt_resolved": {"submitted": "buried"},
+    "order.resolved": {"submitted": "resolved"},
     "order.cancel_requested": {"submitted": "submitted", "executing": "executing"},
     "attempt.signed": {"executing": "submitted"},
     "attempt.submitted": {
@@ -30,12 +30,13 @@ MOVES = {
         "canceled": "canceled",
         "expired": "expired",
     },
+    "attempt.disputed": {"submitted": "submitted", "filled": "filled"},
     "attempt.landed_failed": {"submitted": "submitted"},
     "attempt.failed": {"submitted": "buried"},
     "attempt.expired": {"submitted": "buried"},
 }
 """By kind: the status after it, by the status before; `buried` lasts until the next event tells the end."""
-ENDED_FROM = frozenset({"queued", "executing", "buried"})
+ENDED_FROM = frozenset({"queued", "executing", "buried", "resolved"})
 
 
 @dataclass

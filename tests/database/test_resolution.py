@@ -9,10 +9,11 @@ import pytest
 from app.database.orders import SqlStore
 from app.domain import changes, resolution
 from app.domain.attempt import AttemptStatus
+from app.domain.audit import differences
 from app.domain.changes import Change
 from app.domain.errors import ReasonCode
 from app.domain.events import EventKind
-from app.domain.order import OrderStatus, OrderView
+from app.domain.order import Fill, OrderStatus, OrderView
 from app.domain.outcome import Absent, Heights
 from app.domain.resolution import Amounts, Hearing, Resolution, Word
 from app.engine.ports import Claimed, LostLease
@@ -42,12 +43,12 @@ def unfilled(view: OrderView, how: Resolution) -> list[Change]:
     )
 
 
-def filled(view: OrderView) -> list[Change]:
+def filled(view: OrderView, fill: Fill | None = None) -> list[Change]:
     """Fill an order as an operator says."""
     word = Word(Resolution.FILLED, "seen elsewhere", "0.01", "1.85")
     amounts = Amounts(10_000_000, 1_850_000)
     return resolution.resolved_filled(
-        view, word, TOLD, by="default", at_us=SOON, fill=None, amounts=amounts
+        view, word, TOLD, by="default", at_us=SOON, fill=fill, amounts=amounts
     )
 
 
@@ -69,6 +70,7 @@ async def test_an_order_resolved_unfilled_is_over_for_everybody(
     assert await store.claim(10, SOON) == []
     events = await steps.seal_all(store)
     assert [event.kind for event in events[-2:]] == [EventKind.RESOLVED, EventKind.ENDED]
+    assert list(differences(ended.view, events, len(events))) == []
     row = execution_of(events)
     assert row is not None
     assert (row.status, row.reason_code) == (how.value, "RESOLVED_BY_OPERATOR")
@@ -85,10 +87,29 @@ async def test_an_order_filled_on_an_operators_word_is_settled(store: SqlStore) 
     assert await store.view("default", "order1") == ended.view
     assert await store.reload(ended) == LostLease()
     assert await store.adopt(10) == []
-    row = execution_of(await steps.seal_all(store))
+    events = await steps.seal_all(store)
+    assert list(differences(ended.view, events, len(events))) == []
+    row = execution_of(events)
     assert row is not None
     assert (row.base_amount, row.quote_amount) == (10_000_000, 1_850_000)
     assert (row.priority_fee, row.network_fee, row.venue_fee) == (100, 0, 0)
+
+
+async def test_an_order_filled_with_what_the_chain_shows_is_adopted_until_it_is_final(
+    store: SqlStore,
+) -> None:
+    """As any other fill; the trail and the row agree on the way and at the end."""
+    await doubted(store)
+    taken = await store.take_over("default", "order1")
+    assert taken is not None
+    ended = await steps.record(store, taken, *filled(taken.view, FILL))
+    events = await steps.seal_all(store)
+    assert list(differences(ended.view, events, len(events))) == []
+    await store.release(ended)
+    (adopted,) = await store.adopt(10)
+    final = await steps.finalize(store, adopted)
+    events = await steps.seal_all(store)
+    assert list(differences(final.view, events, len(events))) == []
 
 
 async def test_only_an_order_in_doubt_of_the_account_is_taken_over(store: SqlStore) -> None:
