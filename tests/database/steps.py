@@ -11,6 +11,7 @@ from app.domain.errors import ReasonCode
 from app.domain.events import Event, EventKind
 from app.domain.order import NewOrder, Order, OrderStatus
 from app.engine.ports import Accepted, Balances, Claimed, LostLease, Shortage
+from app.engine.store_port import Halted
 from tests.domain import makers
 from tests.domain.makers import FILL, NOW, PROOF, S
 
@@ -65,7 +66,7 @@ async def try_to_store(
     *,
     balances: Balances = RICH,
     reserve_lamports: int = 0,
-) -> Claimed | LostLease | Shortage:
+) -> Claimed | LostLease | Shortage | Halted:
     """Store the next attempt; its signature tells order and number."""
     order = claimed.view.order
     name = f"sig-{order.order_id}-{len(claimed.view.attempts) + 1}"

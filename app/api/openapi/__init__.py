@@ -34,6 +34,7 @@ def openapi_document(
             {"name": "orders", "description": "Out: orders, and their cancellation."},
             {"name": "events", "description": "The audit trail."},
             {"name": "methods", "description": "The submission methods, and their switches."},
+            {"name": "trading", "description": "Trading as a whole: halted and resumed."},
             {"name": "system", "description": "What the system says about itself."},
         ],
         "paths": paths(markets, methods),
