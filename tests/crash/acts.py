@@ -16,6 +16,7 @@ LIFE_BLOCKS = 150
 UNDONE_BLOCKS = 4
 FINALITY_BLOCKS = 8
 REFUSED = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32602, "message": "bundle exceeds it"}}
+STILL_VALID = {"jsonrpc": "2.0", "id": 1, "result": {"context": {"slot": 10**9}, "value": True}}
 SELL: Mapping[str, object] = {"action": "SELL", "market": "SOL-USDC", "size": "0.05"}
 BUY: Mapping[str, object] = {"action": "BUY", "market": "BONK-USDC", "size": "50000"}
 RAY: Mapping[str, object] = {"action": "BUY", "market": "RAY-SOL", "quote_size": "0.2"}
@@ -66,9 +67,9 @@ def post(name: str, signal: Mapping[str, object], **more: object) -> Step:
     return lambda run: run.post(name, {**signal, **more})
 
 
-def command(path: str) -> Step:
+def command(path: str, document: object = None) -> Step:
     """Post to a path; `{name}` stands for the id of the order of that name."""
-    return lambda run: run.command(path.format(**run.accepted))
+    return lambda run: run.command(path.format(**run.accepted), document)
 
 
 def wait(name: str, what: str) -> Step:
@@ -202,6 +203,8 @@ CANCEL = Act(
         post("many", BUY),
         command("/orders/cancel?market=BONK-USDC"),
         *switch("enable"),
+        command("/trading/halt"),
+        command("/trading/resume"),
         drop_sends,
         post("late", SELL),
         wait_still("late", "pushed"),
@@ -227,10 +230,24 @@ EXPIRE = Act(
         drop_sends,
         post("sell", SELL),
         wait_still("sell", "pushed"),
+        fault("answer", "isBlockhashValid", status=200, body=STILL_VALID),
+        slots(LIFE_BLOCKS * 5 // 4),
+        wait("sell", "in_doubt_since"),
+        clear,
+        settle,
+    ],
+)
+RESOLVE = Act(
+    "resolve",
+    [
+        drop_sends,
+        post("sell", SELL),
+        wait_still("sell", "pushed"),
         slots(FINALITY_BLOCKS * 4),
         fault("pruned"),
         slots(LIFE_BLOCKS),
         wait("sell", "in_doubt_since"),
+        command("/orders/{sell}/resolve", {"as": "expired", "evidence": "looked at it"}),
         clear,
         settle,
     ],
@@ -245,4 +262,4 @@ REVERT = Act(
         settle,
     ],
 )
-ACTS = (TRADE, RESTART, FALLBACK, REVERT, FAIL, EXPIRE, CANCEL)
+ACTS = (TRADE, RESTART, FALLBACK, REVERT, FAIL, EXPIRE, RESOLVE, CANCEL)

@@ -94,9 +94,9 @@ class Run:
         order_id = str(answer.json()["order_id"])
         assert self.accepted.setdefault(name, order_id) == order_id, "a second order of one id"
 
-    def command(self, path: str) -> None:
-        """Have something switched or canceled, as often as a death demands."""
-        answer = self.service.ask("POST", path)
+    def command(self, path: str, document: object = None) -> None:
+        """Have something switched, canceled or resolved, as often as a death demands."""
+        answer = self.service.ask("POST", path, document)
         assert answer.is_success or answer.status_code == HTTPStatus.CONFLICT, answer.text
 
     def documents(self) -> Documents:
