@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +34,15 @@ class Restored:
     kept: Path | None
 
 
+def see_on_disk(path: Path) -> None:
+    """See a file, or a folder's names, on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def moment() -> str:
     """Name this moment, as it stands in the names of copies."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
@@ -50,12 +59,12 @@ def back_up(source: Path, target: Path) -> None:
     with _partial(target) as partial:
         _copy(source, partial)
         _demand_orders(partial, source)
-        _flush(partial)
+        see_on_disk(partial)
         try:
             os.link(partial, target)
         except FileExistsError as error:
             raise _failed(f"{target} is there already", "name another file") from error
-        _flush(target.parent)
+        see_on_disk(target.parent)
 
 
 @contextmanager
@@ -115,10 +124,11 @@ def _demand_orders(copy: Path, source: Path) -> None:
 # ---------------------------------------------------------------- restore
 
 
-def restore(source: Path, target: Path) -> Restored:
+def restore(source: Path, target: Path, flush: Callable[[Path], None] = see_on_disk) -> Restored:
     """Put a copy into the place of a database, halted and to be compared with the chain.
 
-    What is there is kept beside it under another name. Raises StartupError: DATABASE_LOCKED while the
+    What is there is kept beside it under another name; `flush` sees a file, or a folder's names, on disk.
+    Raises StartupError: DATABASE_LOCKED while the
     service runs, DATABASE_CORRUPT, DATABASE_FOREIGN or DATABASE_NEWER for a copy that cannot be used.
     """
     if not source.is_file():
@@ -130,8 +140,8 @@ def restore(source: Path, target: Path) -> Restored:
         _copy(source, partial)
         _demand_orders(partial, source)
         _mark(partial, source)
-        _flush(partial)
-        return _swap(partial, target)
+        flush(partial)
+        return _swap(partial, target, flush)
 
 
 def _mark(copy: Path, source: Path) -> None:
@@ -146,7 +156,7 @@ def _mark(copy: Path, source: Path) -> None:
         engine.dispose()
 
 
-def _swap(partial: Path, target: Path) -> Restored:
+def _swap(partial: Path, target: Path, flush: Callable[[Path], None]) -> Restored:
     """Move what is there aside and the copy into its place.
 
     These are several steps: a start in between is refused by the file that says so, and a restore begins
@@ -154,29 +164,20 @@ def _swap(partial: Path, target: Path) -> Restored:
     """
     unfinished = target.with_name(target.name + UNFINISHED)
     unfinished.touch(0o600)
-    _flush(unfinished)
-    _flush(target.parent)
+    flush(unfinished)
+    flush(target.parent)
     kept = target.with_name(f"{target.name}.before-restore-{moment()}")
     moved = False
     for end in COMPANIONS:
         with suppress(FileNotFoundError):
             target.with_name(target.name + end).rename(kept.with_name(kept.name + end))
             moved = True
-    _flush(target.parent)
+    flush(target.parent)
     partial.rename(target)
-    _flush(target.parent)
+    flush(target.parent)
     unfinished.unlink()
-    _flush(target.parent)
+    flush(target.parent)
     return Restored(kept if moved else None)
-
-
-def _flush(path: Path) -> None:
-    """See a file, or a folder's names, on disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _failed(what: str, todo: str) -> StartupError:

@@ -1,0 +1,255 @@
+"""Copies are whole, private and named last; what they replace is kept; nothing is overwritten."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.database.backup import back_up, restore, see_on_disk
+from app.database.lock import UNFINISHED, file_lock
+from app.database.migrate import migrate
+from app.database.orders import open_store
+from app.domain.errors import StartupError
+from tests.database import steps
+
+pytestmark = pytest.mark.anyio
+
+
+def orders_in(path: Path) -> list[str]:
+    """List the orders of a file."""
+    with closing(sqlite3.connect(path)) as conn:
+        return [row[0] for row in conn.execute("SELECT order_id FROM orders ORDER BY order_id")]
+
+
+def names_in(folder: Path) -> set[str]:
+    """List a folder, locks aside."""
+    return {each.name for each in folder.iterdir() if each.suffix != ".lock"}
+
+
+def tear(whole: Path, torn: Path) -> None:
+    """Write the beginning of a database, and noise behind it."""
+    torn.write_bytes(whole.read_bytes()[:5_000] + os.urandom(20_000))
+
+
+def remove(path: Path) -> None:
+    """Lose a file."""
+    path.unlink()
+
+
+def kept_in(folder: Path) -> list[list[str]]:
+    """List the orders of every database that was moved aside."""
+    aside = folder.glob("*.before-restore-*")
+    return [orders_in(each) for each in aside if not each.name.endswith(("-wal", "-shm"))]
+
+
+@pytest.fixture
+def database(sqlite_url: str) -> Path:
+    """Give a migrated database file."""
+    return Path(sqlite_url)
+
+
+async def fill(database: Path, *order_ids: str) -> None:
+    """Accept orders in a database."""
+    async with open_store(str(database), process_name="test") as store:
+        for order_id in order_ids:
+            await steps.accept(store, order_id)
+
+
+# ---------------------------------------------------------------- backup
+
+
+async def test_a_copy_of_a_database_at_work_is_whole_private_and_one_file(
+    database: Path, tmp_path: Path
+) -> None:
+    """What is committed is in it, also what only the write-ahead log holds; its owner alone reads it."""
+    copy = tmp_path / "folder" / "copy.db"
+    async with open_store(str(database), process_name="test") as store:
+        await steps.accept(store, "one")
+        await asyncio.to_thread(back_up, database, copy)
+        await steps.accept(store, "two")
+    assert orders_in(copy) == ["one"]
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert names_in(copy.parent) == {"copy.db"}
+
+
+async def test_a_copy_never_takes_anothers_name(database: Path, tmp_path: Path) -> None:
+    """What is there stays as it is, and no half copy lies about."""
+    taken = tmp_path / "taken.db"
+    taken.write_text("mine")
+    before = names_in(tmp_path)
+    with pytest.raises(StartupError, match=r"^BACKUP_FAILED: .*taken\.db is there already"):
+        back_up(database, taken)
+    assert taken.read_text() == "mine"
+    assert names_in(tmp_path) == before
+
+
+async def test_what_is_no_orders_database_is_not_copied(database: Path, tmp_path: Path) -> None:
+    """A missing file, a torn one, a stranger's, and the metrics."""
+    torn, foreign = tmp_path / "torn.db", tmp_path / "foreign.db"
+    tear(database, torn)
+    with closing(sqlite3.connect(foreign)) as conn:
+        conn.execute("CREATE TABLE recipes (name TEXT)")
+    metrics = tmp_path / "metrics.db"
+    await migrate(str(metrics), "metrics", tmp_path)
+    for path, code in (
+        (tmp_path / "missing.db", "BACKUP_FAILED"),
+        (torn, "DATABASE_CORRUPT"),
+        (foreign, "DATABASE_FOREIGN"),
+        (metrics, "DATABASE_FOREIGN"),
+    ):
+        with pytest.raises(StartupError) as caught:
+            back_up(path, tmp_path / "copy.db")
+        assert caught.value.code == code, path
+    assert not (tmp_path / "copy.db").exists()
+
+
+# ---------------------------------------------------------------- restore
+
+
+async def test_what_was_there_is_kept_and_the_copy_is_marked(
+    database: Path, tmp_path: Path
+) -> None:
+    """With its log: it opens as it was. The restored one is halted and waits to be reconciled."""
+    copy = tmp_path / "copy.db"
+    await fill(database, "one")
+    back_up(database, copy)
+    await fill(database, "two")
+    leave_log(database, "three")
+    kept = restore(copy, database).kept
+    assert kept is not None
+    assert orders_in(kept) == ["one", "three", "two"]
+    assert orders_in(database) == ["one"]
+    assert orders_in(copy) == ["one"], "it can be restored again"
+    async with open_store(str(database), process_name="test") as store:
+        state = await store.trading_state()
+        assert (state.halted, state.reconciling) == (True, True)
+        assert state.reason == "the database lost commits (restored from copy.db)"
+    assert not database.with_name(database.name + UNFINISHED).exists()
+
+
+def leave_log(database: Path, order_id: str) -> None:
+    """Commit an order as a process does that is killed right afterwards: it is in the log only."""
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("PRAGMA journal_mode=WAL")
+        columns = [row[1] for row in conn.execute("PRAGMA table_info(orders)")]
+        row = dict(zip(columns, conn.execute("SELECT * FROM orders").fetchone(), strict=True))
+        row["order_id"] = order_id
+        marks = ",".join("?" * len(columns))
+        conn.execute(f"INSERT INTO orders VALUES ({marks})", [row[each] for each in columns])
+        conn.commit()
+        for end in ("", "-wal"):
+            source = database.with_name(database.name + end)
+            shutil.copy(source, source.with_name(f"dead-{source.name}"))
+    for end in ("", "-wal"):
+        place = database.with_name(database.name + end)
+        place.with_name(f"dead-{place.name}").replace(place)
+    assert database.with_name(f"{database.name}-wal").stat().st_size > 0
+
+
+async def test_a_lost_database_is_restored_too(database: Path, tmp_path: Path) -> None:
+    """Also where a stale log of the lost one lies: it is moved aside and not read into the new one."""
+    copy = tmp_path / "copy.db"
+    await fill(database, "one")
+    back_up(database, copy)
+    leave_log(database, "two")
+    remove(database)
+    kept = restore(copy, database).kept
+    assert kept is not None
+    assert kept.with_name(f"{kept.name}-wal").exists()
+    assert orders_in(database) == ["one"]
+
+
+async def test_a_database_in_use_is_not_replaced(database: Path, tmp_path: Path) -> None:
+    """The service has to be stopped first."""
+    copy = tmp_path / "copy.db"
+    back_up(database, copy)
+    with file_lock(database), pytest.raises(StartupError, match=r"^DATABASE_LOCKED: "):
+        restore(copy, database)
+    with pytest.raises(StartupError, match=r"^BACKUP_FAILED: .* is the database itself"):
+        restore(database, database)
+
+
+async def test_a_copy_that_cannot_be_used_changes_nothing(database: Path, tmp_path: Path) -> None:
+    """Torn, foreign, or of a newer version: the database stays, and stays unmarked."""
+    await fill(database, "one")
+    torn, newer, empty = (tmp_path / f"{name}.db" for name in ("torn", "newer", "empty"))
+    torn.write_bytes(b"no database at all, whatever it is")
+    back_up(database, newer)
+    with closing(sqlite3.connect(newer)) as conn:
+        conn.execute("UPDATE alembic_version_orders SET version_num = 'orders_9999'")
+        conn.commit()
+    empty.touch()
+    before = names_in(tmp_path)
+    for path, code in (
+        (torn, "DATABASE_CORRUPT"),
+        (newer, "DATABASE_NEWER"),
+        (empty, "DATABASE_FOREIGN"),
+    ):
+        with pytest.raises(StartupError) as caught:
+            restore(path, database)
+        assert caught.value.code == code, path
+    assert names_in(tmp_path) == before
+    async with open_store(str(database), process_name="test") as store:
+        assert not (await store.trading_state()).halted
+
+
+class CutShortError(Exception):
+    """The power went."""
+
+
+class Power:
+    """Lasts for some flushes."""
+
+    def __init__(self, flushes: int) -> None:
+        self.left = flushes
+
+    def flush(self, path: Path) -> None:
+        """See a file on disk, or go."""
+        if self.left == 0:
+            raise CutShortError
+        self.left -= 1
+        see_on_disk(path)
+
+
+def cut_short(copy: Path, database: Path, flushes: int) -> bool:
+    """Restore for so long; tells whether the power went."""
+    try:
+        restore(copy, database, Power(flushes).flush)
+    except CutShortError:
+        return True
+    return False
+
+
+async def found_by_a_start(database: Path) -> list[str] | str:
+    """Open it as the service does: gives its orders, or the code of the refusal."""
+    try:
+        async with open_store(str(database), process_name="test") as store:
+            state = await store.trading_state()
+    except StartupError as error:
+        return error.code
+    assert state.halted == state.reconciling
+    return orders_in(database)
+
+
+async def test_a_restore_that_is_cut_short_is_no_empty_start(
+    database: Path, tmp_path: Path
+) -> None:
+    """After every flush: the start is refused, or finds the old one or the new one whole; again it ends."""
+    copy = tmp_path / "copy.db"
+    await fill(database, "one")
+    back_up(database, copy)
+    await fill(database, "two")
+    flushes, found = 0, []
+    while cut_short(copy, database, flushes):
+        found.append(await found_by_a_start(database))
+        flushes += 1
+    assert found[0] == ["one", "two"]
+    assert found[-1] == ["one"]
+    assert found.count("RESTORE_UNFINISHED") >= 2
+    assert all(each in (["one", "two"], "RESTORE_UNFINISHED", ["one"]) for each in found)
+    assert ["one", "two"] in kept_in(tmp_path)
