@@ -27,7 +27,7 @@ from tests.chaos.oracle import Evidence, Findings, judge, seconds_to_fill
 from tests.chaos.weather import Weather
 
 SLOT_MS: Final = 100
-READY_SECONDS: Final = 60.0
+READY_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.3
 PAGE: Final = 500
 OVERTIME_TIMES: Final = 3
@@ -144,7 +144,7 @@ class World:
             for unit in self.services:
                 stack.push_async_callback(unit.end)
                 unit.launch()
-            await asyncio.gather(*(self._ready(http, each) for each in self.services))
+            await self.all_ready(http, first=True)
             yield http
 
     def _shimmed(self) -> dict[str, str]:
@@ -193,11 +193,13 @@ class World:
         self.books = SqliteBooks(orders)
         self.services = [service("one", self.folder / "one", env)]
 
-    async def _ready(self, http: aiohttp.ClientSession, unit: Unit) -> None:
+    async def all_ready(self, http: aiohttp.ClientSession, *, first: bool = False) -> None:
+        """Wait until every process is; one that ends by itself at its `first` start fails the run."""
         async with asyncio.timeout(READY_SECONDS):
-            while not await self._is_ready(http, unit):
-                assert unit.alive, f"{unit.name} ended:\n{unit.console()[-4000:]}"
-                await asyncio.sleep(0.1)
+            for unit in self.services:
+                while not await self._is_ready(http, unit):
+                    assert unit.alive or not first, f"{unit.name} ended: {unit.console()[-4000:]}"
+                    await asyncio.sleep(POLL_SECONDS)
 
     async def _is_ready(self, http: aiohttp.ClientSession, unit: Unit) -> bool:
         if not unit.port:
@@ -390,6 +392,7 @@ async def conclude(
     await world.calm(http)
     await _answered(posting, bots, world.plan.settle_seconds)
     settled_in = await world.settle()
+    await world.all_ready(http)
     evidence = await world.evidence(http, bots)
     findings = await asyncio.to_thread(judge, evidence)
     world.clean = findings.clean and not findings.in_doubt
