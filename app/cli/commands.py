@@ -137,12 +137,17 @@ def backup(
 
 
 @cli.command()
-def restore(file: Annotated[Path, typer.Argument(help="A copy that `backup` made.")]) -> int:
+def restore(
+    file: Annotated[Path, typer.Argument(help="A copy that `backup` made.")],
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="Take what can be read of a damaged file.")
+    ] = False,
+) -> int:
     """Put a copy into the orders database's place, to be compared with the chain (SQLite, stopped)."""
     from app.cli.recovery import restore_orders
     from app.settings import load_settings
 
-    return restore_orders(load_settings(), file)
+    return restore_orders(load_settings(), file, salvaging=salvage)
 
 
 @cli.command()

@@ -24,15 +24,18 @@ def backup_orders(settings: Settings, file: Path | None) -> int:
     return 0
 
 
-def restore_orders(settings: Settings, file: Path) -> int:
+def restore_orders(settings: Settings, file: Path, *, salvaging: bool) -> int:
     """Put a copy into the place of the orders database, which is kept."""
     target = _file(
         settings, "restore it with pg_restore, then: synergy7 reconcile, see docs/operation.md"
     )
-    restored = restore(file, target)
+    restored = restore(file, target, salvaging=salvaging)
     typer.echo(f"{target} is restored from {file}")
     if restored.kept is not None:
         typer.echo(f"what was there before is {restored.kept}")
+    if restored.salvaged is not None:
+        for name, table in restored.salvaged.tables.items():
+            typer.echo(f"{name}: {table}")
     typer.echo(f"trading is halted; {NEXT}")
     return 0
 

@@ -19,6 +19,7 @@ from app.database.lock import UNFINISHED, file_lock
 from app.database.migrate import refuse_unmigrated, revision_of
 from app.database.places import SYSTEM
 from app.database.recovery import mark
+from app.database.salvage import SalvageReport, salvage
 from app.database.tables import PROCESSES
 from app.domain.errors import IntakeError, StartupError
 
@@ -29,9 +30,11 @@ _LOCKED_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Where the database that was there before is kept now; None: there was none."""
+    """Where the database that was there before is kept now, and what was salvaged of a damaged one."""
 
     kept: Path | None
+    """None: there was none."""
+    salvaged: SalvageReport | None
 
 
 def see_on_disk(path: Path) -> None:
@@ -80,7 +83,7 @@ def _partial(target: Path) -> Iterator[Path]:
         what = f"{target} cannot be written ({error.strerror})"
         raise _failed(what, "look at the folder and its disk") from error
     finally:
-        for end in ("", "-journal", "-wal", "-shm"):
+        for end in ("", "-journal", "-wal", "-shm", ".lock"):
             with suppress(FileNotFoundError):
                 partial.with_name(partial.name + end).unlink()
 
@@ -124,39 +127,55 @@ def _demand_orders(copy: Path, source: Path) -> None:
 # ---------------------------------------------------------------- restore
 
 
-def restore(source: Path, target: Path, flush: Callable[[Path], None] = see_on_disk) -> Restored:
+def restore(
+    source: Path,
+    target: Path,
+    flush: Callable[[Path], None] = see_on_disk,
+    *,
+    salvaging: bool = False,
+) -> Restored:
     """Put a copy into the place of a database, halted and to be compared with the chain.
 
     What is there is kept beside it under another name; `flush` sees a file, or a folder's names, on disk.
-    Raises StartupError: DATABASE_LOCKED while the
-    service runs, DATABASE_CORRUPT, DATABASE_FOREIGN or DATABASE_NEWER for a copy that cannot be used.
+    `salvaging` takes what can be read of a damaged file, be it the database itself. Raises StartupError:
+    DATABASE_LOCKED while the service runs, DATABASE_CORRUPT, DATABASE_FOREIGN or DATABASE_NEWER for a
+    copy that cannot be used.
     """
     if not source.is_file():
         raise _failed(f"{source} is not there", "name a backup")
-    if target.exists() and source.samefile(target):
+    if not salvaging and target.exists() and source.samefile(target):
         raise _failed(f"{source} is the database itself", "name a backup")
     target.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(target, unfinished_too=True), _partial(target) as partial:
-        _copy(source, partial)
+        report = _salvaged(source, partial) if salvaging else None
+        if report is None:
+            _copy(source, partial)
         _demand_orders(partial, source)
-        _mark(partial, source)
+        _mark(partial, source, whole=salvaging)
         flush(partial)
-        return _swap(partial, target, flush)
+        return Restored(_swap(partial, target, flush), report)
 
 
-def _mark(copy: Path, source: Path) -> None:
+def _salvaged(source: Path, partial: Path) -> SalvageReport:
+    partial.unlink()
+    report = salvage(source, partial)
+    partial.chmod(0o600)
+    return report
+
+
+def _mark(copy: Path, source: Path, *, whole: bool) -> None:
     """Mark a copy; the processes that its rows name are those of the moment it was made."""
     engine = sqlite_engine(SqliteFile(copy), wal=False)
     try:
         with engine.begin() as conn:
             conn.execute(delete(PROCESSES))
             at_us = time.time_ns() // 1_000
-            mark(conn, cause=f"restored from {source.name}", whole=False, at_us=at_us)
+            mark(conn, cause=f"restored from {source.name}", whole=whole, at_us=at_us)
     finally:
         engine.dispose()
 
 
-def _swap(partial: Path, target: Path, flush: Callable[[Path], None]) -> Restored:
+def _swap(partial: Path, target: Path, flush: Callable[[Path], None]) -> Path | None:
     """Move what is there aside and the copy into its place.
 
     These are several steps: a start in between is refused by the file that says so, and a restore begins
@@ -177,7 +196,7 @@ def _swap(partial: Path, target: Path, flush: Callable[[Path], None]) -> Restore
     flush(target.parent)
     unfinished.unlink()
     flush(target.parent)
-    return Restored(kept if moved else None)
+    return kept if moved else None
 
 
 def _failed(what: str, todo: str) -> StartupError:

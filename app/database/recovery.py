@@ -4,7 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
 from app.database import trail
 from app.database.attempts import store_recovered
@@ -13,13 +21,13 @@ from app.database.documents import clean, dump
 from app.database.expressions import NowUs
 from app.database.reading import views_of
 from app.database.record import record
-from app.database.tables import ATTEMPTS, EVENTS, META, ORDERS, PROCESSES
+from app.database.tables import ATTEMPTS, EVENTS, LIVE, META, ORDERS, PROCESSES
 from app.database.trading import HALTED, PUT, RECONCILING, REMOVE
 from app.database.trail import Note, append
 from app.database.undo import Undo
 from app.domain.attempt import AttemptStatus
 from app.domain.changes import Change
-from app.domain.errors import IllegalMoveError, StartupError
+from app.domain.errors import IllegalMoveError, ReasonCode, StartupError
 from app.domain.events import SYSTEM, EventKind
 from app.domain.order import OrderStatus, OrderView
 from app.engine.ports import Claimed
@@ -208,6 +216,48 @@ def attempt_told(lost: Recovered) -> dict[str, object]:
         "failed": lost.failed,
         "client_hash": lost.memo.client_hash,
     }
+
+
+_BARE = select(ORDERS.c.order_id).where(
+    ORDERS.c.status == OrderStatus.SUBMITTED.value,
+    ~exists().where(ATTEMPTS.c.order_id == ORDERS.c.order_id, literal_column(f"attempts.{LIVE}")),
+)
+_REQUEUE = (
+    update(ORDERS)
+    .where(ORDERS.c.order_id.in_(bindparam("ids", expanding=True)))
+    .values(
+        status=OrderStatus.QUEUED.value,
+        in_doubt_since_us=None,
+        process=None,
+        version=ORDERS.c.version + 1,
+        event_seq=ORDERS.c.event_seq + 1,
+    )
+    .returning(ORDERS.c.order_id, ORDERS.c.account, ORDERS.c.event_seq)
+)
+
+
+def requeue_bare(conn: Connection, at_us: int) -> int:
+    """Give orders back to the queue whose live attempt is lost from a damaged database.
+
+    Only after the chain's whole history was read: it landed nowhere, and is past its life.
+    """
+    rows = conn.execute(_REQUEUE, {"ids": list(conn.scalars(_BARE))}).all()
+    reason = "its attempt was lost with a damaged database, and never landed"
+    data = {
+        "reason_code": ReasonCode.ATTEMPT_EXPIRED.value,
+        "reason": reason,
+        "next_attempt_at_us": at_us,
+    }
+    for row in rows:
+        note = Note(EventKind.REQUEUED, at_us, data)
+        append(
+            conn,
+            account=row.account,
+            order_id=row.order_id,
+            last_seq=row.event_seq,
+            notes=[note],
+        )
+    return len(rows)
 
 
 # ---------------------------------------------------------------- what cannot be made good

@@ -60,5 +60,10 @@ class SqlRecovery:
             lambda conn: recovery.note_failure(conn, lost, at_us), SYSTEM
         )
 
+    async def requeue_bare(self, at_us: int) -> int:
+        return await self._database.write(
+            lambda conn: recovery.requeue_bare(conn, at_us), (ORDERS, "")
+        )
+
     async def reconciled(self, tally: Mapping[str, object], at_us: int) -> None:
         await self._database.write(lambda conn: recovery.reconciled(conn, tally, at_us), SYSTEM)

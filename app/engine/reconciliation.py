@@ -98,6 +98,8 @@ class Reconciliation:
             lost = await self._lost(wallet, mark, until_height, heights, tally)
             for order_id, found in lost.items():
                 await self._settle_order(order_id, found, tally)
+        if mark.whole:
+            tally.requeued = await self._store.requeue_bare(self._clock.now_us())
         document = tally.document()
         await self._store.reconciled(document, self._clock.now_us())
         _log.info("the database agrees with the chain", **document)

@@ -82,6 +82,8 @@ class Tally:
     """Executions that an order's stored end denies."""
     twins: int = 0
     """Open orders of a client's key that the chain shows executed."""
+    requeued: int = 0
+    """Orders whose only live attempt a damaged database had lost, and that never landed."""
 
     def document(self) -> Mapping[str, object]:
         """Give the counts as the event tells them."""
@@ -165,6 +167,13 @@ class RecoveryStore(Protocol):
 
     async def note_failure(self, lost: Recovered, at_us: int) -> bool:
         """Tell of a failed transaction that nothing was known of; False when it was told before."""
+        ...
+
+    async def requeue_bare(self, at_us: int) -> int:
+        """Give submitted orders without a live attempt back to the queue; returns how many.
+
+        Only after whole histories were read: what they were sent as landed nowhere.
+        """
         ...
 
     async def reconciled(self, tally: Mapping[str, object], at_us: int) -> None:

@@ -15,6 +15,7 @@ from app.database.lock import UNFINISHED, file_lock
 from app.database.migrate import migrate
 from app.database.orders import open_store
 from app.domain.errors import StartupError
+from app.domain.order import OrderStatus
 from tests.database import steps
 
 pytestmark = pytest.mark.anyio
@@ -253,3 +254,54 @@ async def test_a_restore_that_is_cut_short_is_no_empty_start(
     assert found.count("RESTORE_UNFINISHED") >= 2
     assert all(each in (["one", "two"], "RESTORE_UNFINISHED", ["one"]) for each in found)
     assert ["one", "two"] in kept_in(tmp_path)
+
+
+async def test_what_can_be_read_of_a_damaged_database_takes_its_place(
+    database: Path, tmp_path: Path
+) -> None:
+    """The damaged one is kept; of the other nothing is known to be whole, so all of the chain is read."""
+    await fill(database, *(f"order{number:03}" for number in range(200)))
+    damage(database)
+    with pytest.raises(StartupError, match=r"^DATABASE_CORRUPT: "):
+        back_up(database, tmp_path / "copy.db")
+    restored = restore(database, database, salvaging=True)
+    assert restored.salvaged is not None
+    assert not restored.salvaged.complete
+    assert restored.kept is not None
+    assert 0 < len(orders_in(database)) < 200
+    async with open_store(str(database), process_name="test") as store:
+        mark = await store.recovery.begin()
+    assert mark is not None
+    assert mark.whole
+
+
+def damage(database: Path) -> None:
+    """Lose the pages that tell of an order in the middle."""
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = database.read_bytes()
+    pages = [content[at : at + 4_096] for at in range(0, len(content), 4_096)]
+    pages = [bytes(4_096) if b"order100" in p and b"SOL-USDC" in p else p for p in pages]
+    database.write_bytes(b"".join(pages))
+
+
+async def test_an_order_without_its_live_attempt_is_queued_again(sqlite_url: str) -> None:
+    """It stays as it is in a database that lacks commits only: there the attempt was never stored."""
+    async with open_store(sqlite_url, process_name="test") as store:
+        await steps.sign(store, await steps.begin(store, "bare"))
+        await steps.sign(store, await steps.begin(store, "live"))
+        lose_attempts(Path(sqlite_url), "bare")
+        assert await store.recovery.requeue_bare(steps.SOON) == 1
+        assert await store.recovery.requeue_bare(steps.SOON) == 0
+        assert await steps.status(store, "bare") is OrderStatus.QUEUED
+        assert await steps.status(store, "live") is OrderStatus.SUBMITTED
+        again = await steps.sign(store, await steps.claim(store))
+        assert again.view.order.order_id == "bare"
+
+
+def lose_attempts(database: Path, order_id: str) -> None:
+    """Lose an order's attempts as a damaged page does, and count the rest as salvaging does."""
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("DELETE FROM attempts WHERE order_id = ?", [order_id])
+        conn.execute("UPDATE orders SET attempt_count = 0 WHERE order_id = ?", [order_id])
+        conn.commit()
