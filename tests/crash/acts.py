@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from solders.keypair import Keypair
+
 from tests.crash.run import Documents, Run, Step
 from tests.crash.service import Json
 from tests.harness import FINAL
@@ -15,6 +17,7 @@ SENDS = ("sendTransaction", "sendBundle")
 LIFE_BLOCKS = 150
 UNDONE_BLOCKS = 4
 FINALITY_BLOCKS = 8
+AIRDROP_LAMPORTS = 1_000 * 10**9
 REFUSED = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32602, "message": "bundle exceeds it"}}
 STILL_VALID = {"jsonrpc": "2.0", "id": 1, "result": {"context": {"slot": 10**9}, "value": True}}
 SELL: Mapping[str, object] = {"action": "SELL", "market": "SOL-USDC", "size": "0.05"}
@@ -29,6 +32,8 @@ class Act:
     name: str
     steps: Sequence[Step]
     env: Mapping[str, str] = field(default_factory=dict)
+    own_wallet: bool = False
+    """Whether its wallet is new, and so has no history but its own."""
     adopts: bool = False
     """Whether the service takes over the sandbox's process, instead of being told its address."""
 
@@ -38,7 +43,9 @@ def settings(act: Act, chain: Chain, folder: Path) -> dict[str, str]:
     told = {
         "SYNERGY7_SOLANA__RPC_URLS": chain.rpc_url,
         "SYNERGY7_SOLANA__WS_URL": chain.ws_url,
-        "SYNERGY7_WALLET__KEYPAIR_FILE": str(chain.wallet_file),
+        "SYNERGY7_WALLET__KEYPAIR_FILE": str(
+            _new_wallet(chain, folder) if act.own_wallet else chain.wallet_file
+        ),
     }
     adopted = {
         "SYNERGY7_SANDBOX__LEDGER": str(chain.ledger),
@@ -57,6 +64,23 @@ def settings(act: Act, chain: Chain, folder: Path) -> dict[str, str]:
         **(adopted if act.adopts else told),
         **act.env,
     }
+
+
+def _new_wallet(chain: Chain, folder: Path) -> Path:
+    """Make a wallet with nothing but SOL."""
+    key = Keypair()
+    chain.rpc("requestAirdrop", str(key.pubkey()), AIRDROP_LAMPORTS)
+    chain.step(1)
+    file = folder / "wallet.json"
+    file.write_text(key.to_json())
+    file.chmod(0o600)
+    return file
+
+
+def address_in(env: Mapping[str, str], chain: Chain) -> str:
+    """Give the address of the wallet that these settings name."""
+    file = env.get("SYNERGY7_WALLET__KEYPAIR_FILE")
+    return chain.wallet if file is None else str(Keypair.from_json(Path(file).read_text()).pubkey())
 
 
 # ------------------------------------------------------------------------------ steps
@@ -143,6 +167,12 @@ def fork(run: Run) -> None:
 def end(run: Run) -> None:
     """Ask for an orderly end; the next step starts anew."""
     run.restart()
+
+
+def keep(run: Run) -> None:
+    """Ask for an orderly end and copy the orders; the next step starts anew."""
+    run.restart()
+    run.databases.keep()
 
 
 def switch(verb: str) -> list[Step]:
@@ -262,4 +292,28 @@ REVERT = Act(
         settle,
     ],
 )
-ACTS = (TRADE, RESTART, FALLBACK, REVERT, FAIL, EXPIRE, RESOLVE, CANCEL)
+RECONCILE = Act(
+    "reconcile",
+    [
+        post("old", SELL, size="1"),
+        settle,
+        *switch("disable"),
+        post("waiting", RAY),
+        keep,
+        *switch("enable"),
+        settle,
+        fault("delay", "sendTransaction", count=1, seconds=0.3),
+        post("lost", BUY, max_slippage_bps=10, methods=["rpc"]),
+        outrun,
+        settle,
+        clear,
+        Run.lose,
+        slots(LIFE_BLOCKS + FINALITY_BLOCKS * 2),
+        lambda run: run.insist("/trading/resume"),
+        *switch("enable"),
+        post("lost", BUY, max_slippage_bps=10, methods=["rpc"]),
+        settle,
+    ],
+    own_wallet=True,
+)
+ACTS = (TRADE, RESTART, FALLBACK, REVERT, FAIL, EXPIRE, RESOLVE, CANCEL, RECONCILE)

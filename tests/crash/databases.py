@@ -16,6 +16,8 @@ from typing import Any
 
 import asyncpg
 
+from app.database.addresses import address_of
+from app.database.backup import mark_database
 from app.database.migrate import migrate
 from tests.database.conftest import administer
 
@@ -41,6 +43,10 @@ class Databases:
     metrics: Callable[[str], Rows]
     lease_runs_out: Callable[[], None]
     """Let so much time pass for the database that a killed process holds nothing any more."""
+    keep: Callable[[], None]
+    """Copy the orders, which nobody uses."""
+    lose: Callable[[], None]
+    """Put the copy back, and mark it as one that lost commits."""
 
 
 Maker = Callable[[Path, bool], Databases]
@@ -55,7 +61,22 @@ def sqlite_databases(folder: Path, migrated: bool) -> Databases:
         "SYNERGY7_METRICS__METRICS_DB_PATH": str(files["metrics"]),
     }
     orders, metrics = (_file_reader(path) for path in files.values())
-    return Databases(env, orders, metrics, lambda: None)
+    kept = folder / "kept.db"
+
+    def keep() -> None:
+        with (
+            closing(sqlite3.connect(files["orders"])) as source,
+            closing(sqlite3.connect(kept)) as to,
+        ):
+            source.backup(to)
+
+    def lose() -> None:
+        for end in ("-wal", "-shm", ""):
+            files["orders"].with_name(f"orders.db{end}").unlink(missing_ok=True)
+        shutil.copy(kept, files["orders"])
+        asyncio.run(mark_database(address_of(str(files["orders"])), whole=False))
+
+    return Databases(env, orders, metrics, lambda: None, keep, lose)
 
 
 def _file_reader(path: Path) -> Callable[[str], Rows]:
@@ -97,7 +118,20 @@ class Postgres:
         def age() -> None:
             read(LEASE_RAN_OUT)
 
-        return Databases(env, read, read, age)
+        def copy(source: str, target: str) -> None:
+            users = (
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{source}'"
+            )
+            away = f"DROP DATABASE IF EXISTS {target} WITH (FORCE)"
+            asyncio.run(
+                administer(self._url, users, away, f"CREATE DATABASE {target} TEMPLATE {source}")
+            )
+
+        def lose() -> None:
+            copy(f"{name}_kept", name)
+            asyncio.run(mark_database(address_of(url), whole=False))
+
+        return Databases(env, read, read, age, lambda: copy(name, f"{name}_kept"), lose)
 
 
 async def _ask(url: str, query: str) -> Rows:

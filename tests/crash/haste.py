@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.engine import confirmation, execution_engine
+from app.engine import confirmation, execution_engine, reconciliation
 from app.executors import bundle_statuses
 from app.metrics.execution_metrics import ExecutionMetrics, Pace
 from app.solana import notices
@@ -14,6 +14,7 @@ PAUSES: tuple[tuple[Any, str, float], ...] = (
     (execution_engine, "POLL_SECONDS", 0.05),
     (execution_engine, "HOUSEKEEPING_SECONDS", 0.1),
     (execution_engine, "SEAL_SECONDS", 0.05),
+    (reconciliation, "LOOK_SECONDS", 0.05),
     (bundle_statuses, "POLL_SECONDS", 0.05),
     (notices, "RECONNECT_SECONDS", 0.1),
 )

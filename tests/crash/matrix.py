@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.crash.acts import ACTS, FINALITY_BLOCKS, METHODS, RESTART, Act, settings
+from tests.crash.acts import ACTS, FINALITY_BLOCKS, METHODS, RESTART, Act, address_in, settings
 from tests.crash.databases import Maker, quick_folder
 from tests.crash.oracle import KINDS, Findings, judge
 from tests.crash.points import Point, every_point, read_log, unreachable
@@ -99,7 +99,8 @@ def perform(case: Case, where: Places, make: Maker, *, logged: bool = False) -> 
         databases = make(folder, not fresh)
         env = {**settings(case.act, chain, folder), **databases.env}
         service = Service(where.launcher, folder, env, broken=case.broken)
-        run = Run(service, chain, databases, case.point, case.nth, case.arm_from)
+        wallet = address_in(env, chain)
+        run = Run(service, chain, databases, wallet, case.point, case.nth, case.arm_from)
         run.log = folder / "log" if logged else None
         try:
             findings = _judged(run, case)

@@ -51,12 +51,12 @@ def judge(run: Run) -> Findings:
     found = Findings(changed_finals=list(run.changed))
     found.lost += _lost(run, orders)
     by_id = {order["order_id"]: order for order in orders.values()}
-    executed = executions_by_order(run.chain.rpc_url, run.chain.wallet)
+    executed = executions_by_order(run.chain.rpc_url, run.wallet)
     for order_id, order in by_id.items():
         found.duplicates += _duplicates(order, executed[order_id])
         found.differences += [
             f"{order_id}: {text}"
-            for text in verify(run.chain.rpc_url, order, run.chain.wallet, **_slippage(order))
+            for text in verify(run.chain.rpc_url, order, run.wallet, **_slippage(order))
         ]
     found.incomplete += _trail(run.databases, by_id)
     found.differences += _metrics(run.databases, by_id)

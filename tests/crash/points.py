@@ -18,7 +18,7 @@ RPC_METHOD = re.compile(
 )
 """What a JSON-RPC method looks like, and the labels of the two requests that are none."""
 SENDS = ("sendTransaction", "sendBundle")
-ASKING = frozenset({"call", "read", "exchange", "_ask"})
+ASKING = frozenset({"call", "read", "exchange", "_ask", "ask"})
 """Functions whose first arguments name what is asked of an endpoint."""
 
 
@@ -26,8 +26,7 @@ POSTGRES = "postgresql"
 UNREACHED = {
     "commit: MetricsDatabase.clear *": "only the command that rebuilds the metrics empties them",
     "commit: mark_database *": "only the commands that reconcile and restore mark a database",
-    "commit: SqlRecovery.*": "a reconciliation has tests of its own, which cut it short",
-    "request: getSignaturesForAddress *": "as above",
+    "commit: SqlRecovery.contradict *": "the chain has what an end denies: never, if all is well",
     "step: verify: *": "only the command that verifies reads a database so",
     "step: open_for_reading: *": "as above",
     "step: open_inspection: *": "as above",

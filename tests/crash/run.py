@@ -29,6 +29,7 @@ class Run:
     service: Service
     chain: Chain
     databases: Databases
+    wallet: str
     armed: Point | None = None
     nth: int = 1
     arm_from: int = 0
@@ -99,6 +100,20 @@ class Run:
         answer = self.service.ask("POST", path, document)
         assert answer.is_success or answer.status_code == HTTPStatus.CONFLICT, answer.text
 
+    def insist(self, path: str) -> None:
+        """Have something done, letting slots pass until it may be."""
+        end = time.monotonic() + SECONDS_MAX
+        while not self.service.ask("POST", path).is_success:
+            assert time.monotonic() < end, f"{path} is refused"
+            self.chain.step(1)
+            time.sleep(LOOK_SECONDS)
+
+    def lose(self) -> None:
+        """Have an orderly end and put older databases back: what was final is not, until it is found."""
+        self.restart()
+        self.databases.lose()
+        self.ends.clear()
+
     def documents(self) -> Documents:
         """Read every order, and hold the final ones against what they were before."""
         answer = self.service.ask("GET", "/orders?limit=500")
@@ -106,7 +121,11 @@ class Run:
         documents: list[Json] = answer.json()["orders"]
         for document in documents:
             self._hold(document)
-        return {str(document["client_order_id"]): document for document in documents}
+        names = {order_id: name for name, order_id in self.accepted.items()}
+        return {
+            names.get(document["order_id"], str(document["client_order_id"])): document
+            for document in documents
+        }
 
     def _hold(self, document: Json) -> None:
         order_id = document["order_id"]

@@ -31,6 +31,8 @@ MOVES = {
         "expired": "expired",
     },
     "attempt.disputed": {"submitted": "submitted", "filled": "filled"},
+    "order.recovered": {"": "recovered"},
+    "attempt.recovered": {"recovered": "submitted", "executing": "submitted"},
     "attempt.landed_failed": {"submitted": "submitted"},
     "attempt.failed": {"submitted": "buried"},
     "attempt.expired": {"submitted": "buried"},
@@ -57,6 +59,8 @@ class _Life:
             self.wrong.append(f"{kind} while {self.status or 'nothing'}")
         if kind == "attempt.signed":
             self._sign(event)
+        elif kind == "attempt.recovered":
+            self.signed.append(str(event.data["signature"]))
         self.status = after
 
     def _sign(self, event: Event) -> None:
