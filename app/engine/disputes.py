@@ -4,7 +4,7 @@ from typing import Final
 
 from app.domain import changes
 from app.domain.attempt import StoredAttempt
-from app.domain.events import EventKind
+from app.domain.events import Event, EventKind
 from app.domain.outcome import Disagreement, NotProved
 from app.engine.held import Held
 from app.engine.ports import Ports
@@ -39,11 +39,12 @@ class Disputes:
         while page := await self._store.events(
             account=order.account, order_id=order.order_id, after=after, limit=PAGE
         ):
-            for event in page:
-                same = event.data.get("number"), event.data.get("dispute")
-                if event.kind is EventKind.DISPUTED and same == (attempt.number, dispute.kind):
-                    return True
+            if any(_tells(event, attempt, dispute) for event in page):
+                return True
             after = page[-1].position or after
-            if len(page) < PAGE:
-                return False
         return False
+
+
+def _tells(event: Event, attempt: StoredAttempt, dispute: Disagreement) -> bool:
+    told = event.data.get("number"), event.data.get("dispute")
+    return event.kind is EventKind.DISPUTED and told == (attempt.number, dispute.kind)

@@ -6,12 +6,12 @@ from typing import Protocol
 
 import structlog
 
+from app.domain.attempt import StoredAttempt
 from app.domain.changes import Change
 from app.domain.errors import IntakeError, NotFoundError, ReasonCode, ResolutionError
 from app.domain.order import Fill, OrderView
 from app.domain.outcome import ProgramError, Seen
 from app.domain.resolution import (
-    Amounts,
     Hearing,
     Resolution,
     Word,
@@ -58,9 +58,9 @@ class Resolver:
         word = parse_word(body)
         await self._known(account, order_id)
         async with self._engine.taken_over(account, order_id) as held:
-            if held is None:
+            if held is None or held.live is None:
                 raise _not_in_doubt(await self._known(account, order_id))
-            await self._resolve(held, word, account)
+            await self._resolve(held, held.live, word, account)
             view = held.view
         _log.warning(
             "an operator resolved an order", order_id=order_id, resolution=word.resolution.value
@@ -73,40 +73,31 @@ class Resolver:
             raise NotFoundError(ReasonCode.ORDER_NOT_FOUND, "no order has this id")
         return view
 
-    async def _resolve(self, held: Held, word: Word, by: str) -> None:
-        attempt = held.live
-        if attempt is None:
-            raise _not_in_doubt(held.view)
+    async def _resolve(self, held: Held, attempt: StoredAttempt, word: Word, by: str) -> None:
         amounts = word.amounts(self._manager.rules.markets.get(held.view.order.signal.market))
         told = await self._chain.testimony(attempt)
         refuse_contradicted(word.resolution, told, attempt.last_valid_block_height)
         landed = await self._chain.transaction(attempt.signature)
         shown = landed if isinstance(landed, LandedTransaction) else None
-        made = self._changes(held.view, word, told, shown, amounts, by)
+        at_us = self._clock.now_us()
+        made: list[Change]
+        if word.resolution is Resolution.FILLED:
+            fill = self._fill(held.view, attempt, shown)
+            made = resolved_filled(
+                held.view, word, told, by=by, at_us=at_us, fill=fill, amounts=amounts
+            )
+        else:
+            error = self._error(word.resolution, told, shown)
+            made = resolved_unfilled(held.view, word, told, by=by, at_us=at_us, error=error)
         if not await held.record(lambda _view: made):
             what = "another process took the order meanwhile"
             raise IntakeError(ReasonCode.DATABASE_BUSY, what, todo="try again", retryable=True)
 
-    def _changes(
-        self,
-        view: OrderView,
-        word: Word,
-        told: Sequence[Hearing],
-        shown: LandedTransaction | None,
-        amounts: Amounts | None,
-        by: str,
-    ) -> list[Change]:
-        at_us = self._clock.now_us()
-        if word.resolution is Resolution.FILLED:
-            fill = self._fill(view, shown)
-            return resolved_filled(view, word, told, by=by, at_us=at_us, fill=fill, amounts=amounts)
-        error = self._error(told, shown)
-        return resolved_unfilled(view, word, told, by=by, at_us=at_us, error=error)
-
-    def _fill(self, view: OrderView, shown: LandedTransaction | None) -> Fill | None:
+    def _fill(
+        self, view: OrderView, attempt: StoredAttempt, shown: LandedTransaction | None
+    ) -> Fill | None:
         """Read the fill from the chain, which knows better than anybody; None: it cannot be read."""
-        attempt = view.live_attempt
-        if shown is None or attempt is None:
+        if shown is None:
             return None
         if shown.error is not None:
             raise _contradicted("an endpoint shows the transaction, and that it failed")
@@ -117,11 +108,14 @@ class Resolver:
             return None
 
     def _error(
-        self, told: Sequence[Hearing], shown: LandedTransaction | None
+        self, word: Resolution, told: Sequence[Hearing], shown: LandedTransaction | None
     ) -> ProgramError | None:
+        """Explain how it failed, if anybody shows that; raises ResolutionError for what it denies."""
         if shown is not None:
             if shown.error is None:
                 raise _contradicted("an endpoint shows the transaction, and that it succeeded")
+            if word is Resolution.EXPIRED:
+                raise _contradicted("an endpoint shows the transaction, and that it failed")
             return self._trading.explain(shown.error, shown.logs).error
         seen = (each.status.error for each in told if isinstance(each.status, Seen))
         error = next(seen, None)

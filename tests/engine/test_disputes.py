@@ -5,8 +5,9 @@ import pytest
 from app.domain.events import Event, EventKind
 from app.domain.order import OrderStatus
 from app.domain.outcome import Commitment, Dispute, Seen
+from app.engine.disputes import PAGE
 from tests.engine.rig import Rig, pass_time, running
-from tests.engine.watched import nothing_lands, only, submitted
+from tests.engine.watched import nothing_lands, only, submitted, taken_over
 
 pytestmark = pytest.mark.anyio
 
@@ -58,6 +59,38 @@ async def test_a_disagreement_is_not_told_again_by_the_next_process() -> None:
         await after.until(lambda: after.chain.script.calls.count("prove_dead") > asked + 3)
         assert len(told(after, order_id)) == 1
         assert after.telemetry.of("disputed") == []
+
+
+async def test_a_long_trail_is_looked_through_to_its_end() -> None:
+    """What was told stands far behind, or on no page at all."""
+    rig = Rig()
+    async with running(rig):
+        nothing_lands(rig)
+        order_id = await submitted(rig)
+        number = {"number": 1, "dispute": Dispute.OUTCOME.value}
+        rig.database.tell(order_id, EventKind.DISPUTED, 0, number)
+        for _ in range(2 * PAGE - len(rig.database.kinds(order_id))):
+            rig.database.tell(order_id, EventKind.SUBMITTED, 0, {})
+        rig.chain.dispute = Dispute.PRESENCE
+        await rig.until(lambda: len(told(rig, order_id)) > 1)
+        rig.chain.dispute = Dispute.OUTCOME
+        await pass_time(30)
+        assert [each.data["dispute"] for each in told(rig, order_id)] == ["outcome", "presence"]
+
+
+async def test_who_has_lost_the_order_tells_nothing() -> None:
+    """Its new holder does."""
+    async with running(Rig()) as rig:
+        nothing_lands(rig)
+        order_id = await submitted(rig)
+        rig.chain.dispute = Dispute.PRESENCE
+        gate = rig.store.script.gate("events")
+        await gate.reached.wait()
+        taken_over(rig, order_id)
+        gate.opened.set()
+        await pass_time(10)
+        assert told(rig, order_id) == []
+        assert rig.telemetry.of("disputed") == []
 
 
 @pytest.mark.parametrize("level", [Commitment.CONFIRMED, Commitment.FINALIZED])

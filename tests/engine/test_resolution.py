@@ -193,6 +193,31 @@ async def test_a_transaction_that_an_endpoint_shows_outweighs_absent_statuses(ho
 
 
 @pytest.mark.parametrize("how", ["filled", "expired"])
+async def test_a_transaction_that_is_shown_failed_leaves_failed_only(how: str) -> None:
+    """With its error decoded from its own log lines."""
+    async with running(Rig()) as rig:
+        order_id = await doubted(rig)
+        signature = only(rig, order_id).signature
+        rig.chain.read_back[signature] = landed_transaction(signature, 12_345, ERROR)
+        rig.chain.down -= {"statuses", "transaction"}
+        more = AMOUNTS if how == "filled" else {}
+        assert await refused(rig, order_id, how, **more) is ReasonCode.RESOLUTION_CONTRADICTED
+        await resolve(rig, order_id, "failed")
+        assert rig.order(order_id).program_error == SLIPPAGE.document()
+
+
+async def test_a_fill_that_cannot_be_read_needs_the_operators_amounts() -> None:
+    """The transaction is there, and nobody here can tell what it traded."""
+    async with running(Rig()) as rig:
+        order_id = await doubted(rig, lands=True)
+        rig.trading.fill_error = ValueError("unreadable")
+        rig.chain.down -= {"statuses", "transaction"}
+        assert await refused(rig, order_id, "filled") is ReasonCode.MISSING_FIELD
+        await resolve(rig, order_id, "filled", **AMOUNTS)
+        assert rig.order(order_id).status is OrderStatus.FILLED
+
+
+@pytest.mark.parametrize("how", ["filled", "expired"])
 async def test_a_failure_that_an_endpoint_shows_leaves_failed_only(how: str) -> None:
     """Whatever amounts are told."""
     async with running(Rig()) as rig:
@@ -306,12 +331,28 @@ async def test_of_two_operators_one_is_heard() -> None:
         assert rig.order(order_id).status in {OrderStatus.FAILED, OrderStatus.EXPIRED}
 
 
+async def test_other_orders_are_watched_on_while_one_is_resolved() -> None:
+    """Only the handle on that order is given up."""
+    async with running(Rig()) as rig:
+        order_id = await doubted(rig)
+        other = await doubted(rig)
+        rig.chain.down -= {"statuses"}
+        gate = rig.chain.script.gate("testimony")
+        operator = asyncio.create_task(resolve(rig, order_id, "failed"))
+        await gate.reached.wait()
+        held = {each.order_id for each in rig.confirmation.held() if not each.lost}
+        gate.opened.set()
+        await operator
+        assert held == {other}
+
+
 async def test_a_resolution_that_is_cut_off_leaves_the_order_watched() -> None:
     """The store is away when it is to be written: the order is in doubt as before."""
     async with running(Rig()) as rig:
         order_id = await doubted(rig)
         rig.chain.down -= {"statuses"}
         rig.store.script.add("record", Fault(refuses=busy()))
+        rig.store.script.add("release", Fault(refuses=busy()))
         with pytest.raises(IntakeError):
             await resolve(rig, order_id, "failed")
         rig.chain.down.clear()
