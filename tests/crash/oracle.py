@@ -55,16 +55,11 @@ def judge(run: Run) -> Findings:
     for order_id, order in by_id.items():
         found.duplicates += _duplicates(order, executed[order_id])
         found.differences += [
-            f"{order_id}: {text}"
-            for text in verify(run.chain.rpc_url, order, run.wallet, **_slippage(order))
+            f"{order_id}: {text}" for text in verify(run.chain.rpc_url, order, run.wallet)
         ]
     found.incomplete += _trail(run.databases, by_id)
     found.differences += _metrics(run.databases, by_id)
     return found
-
-
-def _slippage(order: Json) -> Mapping[str, int]:
-    return {"slippage_bps": order["max_slippage_bps"]} if order.get("max_slippage_bps") else {}
 
 
 def catch_up(databases: Databases) -> None:
