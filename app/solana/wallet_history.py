@@ -33,8 +33,11 @@ class WalletHistories:
     what it does not list as failed counts as executed.
     """
 
-    def __init__(self, clients: Sequence[JsonRpcClient], needed: int) -> None:
-        """A node that is named twice is one witness."""
+    def __init__(
+        self, clients: Sequence[JsonRpcClient], needed: int, *, pages_max: int = PAGES_MAX
+    ) -> None:
+        """A node that is named twice is one witness, and one that never comes to an end is none."""
+        self._pages_max = pages_max
         self._clients = list(clients)
         self._needed = needed
         self._genesis: str | None = None
@@ -54,7 +57,7 @@ class WalletHistories:
         """See the port."""
 
         async def ask(client: JsonRpcClient) -> Sequence[Mention]:
-            return await _history(client, address, since_slot, heights)
+            return await _history(client, address, since_slot, heights, self._pages_max)
 
         return _united(await self._all(ask))
 
@@ -124,7 +127,11 @@ async def _last_valid_height(client: JsonRpcClient) -> int:
 
 
 async def _history(
-    client: JsonRpcClient, address: str, since_slot: int | None, heights: Heights
+    client: JsonRpcClient,
+    address: str,
+    since_slot: int | None,
+    heights: Heights,
+    pages_max: int,
 ) -> Sequence[Mention]:
     """Page back until an entry is older than the slot, or there is none left.
 
@@ -136,7 +143,7 @@ async def _history(
     mentions: list[Mention] = []
     seen: set[str] = set()
     options: dict[str, object] = {**FINALIZED, "limit": PAGE, "minContextSlot": own.slot}
-    for _ in range(PAGES_MAX):
+    for _ in range(pages_max):
         page = await ask(client, "getSignaturesForAddress", [address, options], read_page)
         if not page:
             await _demand_ledger(client, since_slot)
