@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.crash.acts import METHODS
-from tests.crash.databases import postgres, sqlite_databases
-from tests.crash.kit import SEED, WORKERS, run_matrix
-from tests.crash.matrix import Case, Discovery, Report, line
+from tests.crash.databases import Maker, postgres, sqlite_databases
+from tests.crash.kit import SEED, WORKERS, opened
+from tests.crash.matrix import Report, line
 from tests.crash.oracle import KINDS
 from tests.crash.points import POSTGRES, UNREACHED, every_point
 
@@ -32,18 +32,22 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     started = time.monotonic()
 
-    def choose(found: Discovery) -> list[Case]:
-        return [*found.first_cases(), *found.later_cases(options.seed)]
-
-    reports = [run_matrix("sqlite", sqlite_databases, choose, options.workers)]
+    reports = [run("sqlite", sqlite_databases, options.seed, options.workers)]
     with postgres() as server:
-        reports.append(run_matrix(POSTGRES, server.databases, choose, options.workers))
+        reports.append(run(POSTGRES, server.databases, options.seed, options.workers))
     text = "\n".join(page(reports, options.seed, time.monotonic() - started))
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(text + "\n")
     troubles = [trouble for report in reports for trouble in report.troubles()]
     sys.stdout.write("\n".join([text, "", *troubles, line(reports), ""]))
     return 1 if troubles else 0
+
+
+def run(kind: str, make: Maker, seed: int, workers: int) -> Report:
+    """Kill at every point, and at another time of each."""
+    with opened(kind, make, workers) as matrix:
+        found = matrix.discovery
+        return matrix.run([*found.first_cases(), *found.later_cases(seed)])
 
 
 def page(reports: Sequence[Report], seed: int, seconds: float) -> Iterator[str]:

@@ -1,27 +1,67 @@
-"""What the tests of the matrix claim together."""
+"""What the tests of the matrix and its command do alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tests.crash.databases import Maker
-from tests.crash.matrix import Case, Discovery, Report, discover, line, places, run_cases
+from tests.crash.matrix import (
+    Case,
+    Discovery,
+    Places,
+    Report,
+    discover,
+    line,
+    places,
+    run_cases,
+)
 
 WORKERS = 2
 SEED = 7
+PARTS = ("commit", "request", "step", "others")
+"""The points by place, in parts of which none takes so long that it seems to hang."""
 
-Choose = Callable[[Discovery], Sequence[Case]]
+
+@dataclass(frozen=True)
+class Matrix:
+    """A kind of database with chains to run cases on, and what the acts come by."""
+
+    kind: str
+    make: Maker
+    where: Places
+    pool: ThreadPoolExecutor
+    discovery: Discovery
+
+    def run(self, cases: Sequence[Case]) -> Report:
+        """Perform cases."""
+        return Report(self.kind, self.discovery, run_cases(cases, self.where, self.make, self.pool))
 
 
-def run_matrix(kind: str, make: Maker, choose: Choose, workers: int = WORKERS) -> Report:
-    """Perform every act, then the chosen cases."""
+@contextmanager
+def opened(kind: str, make: Maker, workers: int = WORKERS) -> Iterator[Matrix]:
+    """Run chains, and perform every act once."""
     with places(workers) as where, ThreadPoolExecutor(workers) as pool:
-        discovery = discover(kind, where, make, pool)
-        results = run_cases(choose(discovery), where, make, pool)
-    return Report(kind, discovery, results)
+        yield Matrix(kind, make, where, pool, discover(kind, where, make, pool))
+
+
+def part(cases: Sequence[Case], name: str) -> list[Case]:
+    """Give the cases of one part."""
+    return [case for case in cases if _part(case) == name]
+
+
+def _part(case: Case) -> str:
+    place = case.point.place if case.point else ""
+    return place if place in PARTS else PARTS[-1]
+
+
+def claim_all_is_come_by(matrix: Matrix) -> None:
+    """Claim that the acts come by every point, and end well without a kill."""
+    claim_all_is_well(matrix.run([]), lambda _name, _text: None)
 
 
 def claim_all_is_well(report: Report, told: Callable[[str, object], None]) -> None:
-    """Claim that every point was come by, killed at, and did no harm; prints the figures."""
+    """Claim that somebody was killed at every point, without harm; prints the figures."""
     told("printed", f"{report.kind}: {line([report])}")
     troubles = [*report.troubles()]
     assert not troubles, "\n".join(troubles)
