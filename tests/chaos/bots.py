@@ -1,6 +1,7 @@
 """Bots that trade: they post at their own pace, repeat themselves, and retry until they are answered."""
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,9 @@ from typing import Any, Final
 
 import aiohttp
 
-ANSWER_SECONDS: Final = 4.0
+ANSWER_SECONDS: Final = 5.0
+PAUSE_SECONDS: Final = 0.25
+PAUSE_SECONDS_MAX: Final = 4.0
 IMPOSSIBLE: Final = "1000000"
 SIZES: Final[Mapping[str, tuple[int, int, int]]] = {
     "SOL-USDC": (1, 20, 3),
@@ -134,7 +137,9 @@ class Bots:
 
     async def _post(self, http: aiohttp.ClientSession, told: Told, rng: Random) -> None:
         """Post until there is an answer that says what became of it."""
-        while not self.stopped:
+        for tries in itertools.count():
+            if self.stopped:
+                return
             url = f"{rng.choice(self.urls)}/signals"
             status, document = await self._ask(http, url, told.intent.body, told.intent.headers)
             self.heard[f"{status} {document.get('code', '')}".strip()] += 1
@@ -145,18 +150,23 @@ class Bots:
             if status and not document.get("retryable", status >= 500):
                 told.refusals.append(f"{status} {document}")
                 return
-            await asyncio.sleep(rng.uniform(0.2, 1.5))
+            await asyncio.sleep(_pause(rng, tries))
 
     async def _cancel(self, http: aiohttp.ClientSession, told: Told, rng: Random) -> None:
         """Ask for the cancellation until there is an answer."""
         (order_id, *_) = told.order_ids
-        while not self.stopped:
+        for tries in itertools.count():
+            if self.stopped:
+                return
             url = f"{rng.choice(self.urls)}/orders/{order_id}/cancel"
             status, document = await self._ask(http, url, None, {})
             self.heard[f"cancel {status} {document.get('code', '')}".strip()] += 1
-            if status in (200, 202, 404, 409):
+            if status in (200, 202, 409):
                 return
-            await asyncio.sleep(rng.uniform(0.2, 1.5))
+            if status and not document.get("retryable", status >= 500):
+                told.refusals.append(f"cancel: {status} {document}")
+                return
+            await asyncio.sleep(_pause(rng, tries))
 
     async def _ask(
         self,
@@ -173,3 +183,8 @@ class Bots:
                 return answer.status, document if isinstance(document, dict) else {}
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return 0, {"code": type(error).__name__}
+
+
+def _pause(rng: Random, tries: int) -> float:
+    """Wait longer from try to try."""
+    return rng.uniform(0.5, 1.5) * min(PAUSE_SECONDS_MAX, PAUSE_SECONDS * (1 << min(tries, 8)))

