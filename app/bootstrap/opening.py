@@ -1,9 +1,10 @@
 """Opens what lies outside the process: the log, the chain's endpoints, the key, the databases."""
 
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from os import getpid
 from pathlib import Path
 from typing import Final
@@ -12,18 +13,21 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from app.bootstrap.clock import SystemClock
+from app.bootstrap.metrics_keeper import MetricsKeeper
 from app.bootstrap.sandbox_process import (
     SandboxEndpoints,
     SandboxOptions,
     SandboxProcess,
     ask_endpoints,
 )
-from app.database.metrics import open_metrics_database
+from app.database.addresses import address_of
+from app.database.metrics import MetricsDatabase, open_metrics_database
 from app.database.migrate import migrate
 from app.database.orders import SqlStore, open_store
 from app.domain.errors import StartupError
 from app.logs import set_up_logs
-from app.metrics.execution_metrics import ExecutionMetrics
+from app.metrics.execution_metrics import ExecutionMetrics, Pace
+from app.metrics.ports import EventSource, MetricsStore
 from app.settings import Settings
 from app.solana.json_rpc import JsonRpcClient, Observer
 from app.transactions.wallet import LocalSigner, load_keypair_file, signer_from_secret
@@ -160,21 +164,41 @@ async def open_orders(settings: Settings, stack: AsyncExitStack) -> SqlStore:
     return await stack.enter_async_context(open_store(url, process_name=name))
 
 
-async def open_metrics(
-    settings: Settings, stack: AsyncExitStack, store: SqlStore
+def keep_metrics(settings: Settings, source: EventSource) -> MetricsKeeper:
+    """Make what opens the metrics database, in the background, and feeds it from sealed events.
+
+    Only a URL that can never do is refused: StartupError(DATABASE_URL_INVALID).
+    """
+    url = metrics_url(settings)
+    address_of(url)
+
+    @asynccontextmanager
+    async def open_database() -> AsyncIterator[MetricsDatabase]:
+        if settings.order_management.migrate_at_start:
+            await migrate(url, "metrics", backup_dir=settings.order_management.backup_path)
+        async with open_metrics_database(url) as database:
+            yield database
+
+    return MetricsKeeper(open_database, partial(follow_trail, settings, source))
+
+
+def follow_trail(
+    settings: Settings, source: EventSource, store: MetricsStore, pace: Pace
 ) -> ExecutionMetrics:
-    """Migrate the metrics database and open it; it is fed from the store's sealed events."""
-    url = database_url(settings.metrics.database_url, settings.metrics.metrics_db_path)
-    if settings.order_management.migrate_at_start:
-        await migrate(url, "metrics", backup_dir=settings.order_management.backup_path)
-    database = await stack.enter_async_context(open_metrics_database(url))
+    """Make the projector from a trail to an open metrics database, with the configured retention."""
     return ExecutionMetrics(
+        source,
         store,
-        database,
         clock=SystemClock(),
         retention_days=settings.metrics.metrics_retention_days,
         cleanup_seconds=settings.metrics.cleanup_interval,
+        pace=pace,
     )
+
+
+def metrics_url(settings: Settings) -> str:
+    """Give the configured metrics database."""
+    return database_url(settings.metrics.database_url, settings.metrics.metrics_db_path)
 
 
 def database_url(url: SecretStr | None, path: Path) -> str:

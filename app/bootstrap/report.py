@@ -79,6 +79,7 @@ class Report:
         self._started = time.monotonic()
         self.failure: Callable[[], str | None] = lambda: None
         self.storage: Callable[[], str | None] = lambda: None
+        self.metrics: Callable[[], Mapping[str, object]] = dict
 
     def status(self) -> Mapping[str, object]:
         """Give the document of `GET /status`."""
@@ -106,6 +107,7 @@ class Report:
             "methods": [dict(state) for state in self._executor.states()],
             "wallets": [self._wallet()],
             "processes": [_process(each) for each in self._sightings.processes],
+            "metrics": self.metrics(),
         }
 
     def _queue(self) -> Mapping[str, object]:

@@ -18,6 +18,7 @@ from app.bootstrap import opening, upkeep
 from app.bootstrap.clock import SystemClock, Uuid7
 from app.bootstrap.markets import build_markets
 from app.bootstrap.methods import MethodsBuilder, Surroundings
+from app.bootstrap.metrics_keeper import MetricsKeeper
 from app.bootstrap.paying import priced_policy, refuse_too_dear
 from app.bootstrap.report import Identity, Report, Sightings
 from app.database.orders import SqlStore
@@ -40,7 +41,6 @@ from app.engine.supervision import Supervisor
 from app.engine.system_notes import SystemNotes
 from app.engine.trading_state import TradingSwitch
 from app.engine.transaction_executor import TransactionExecutor
-from app.metrics.execution_metrics import ExecutionMetrics
 from app.metrics.prometheus import PrometheusTelemetry
 from app.settings import Settings
 from app.solana.chain import RpcChain
@@ -89,7 +89,7 @@ class _Opened:
     network: opening.Network
     signer: LocalSigner
     store: SqlStore
-    metrics: ExecutionMetrics
+    metrics: MetricsKeeper
     telemetry: PrometheusTelemetry
 
 
@@ -138,7 +138,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Opened:
         network,
         signer or opening.sandbox_signer(network),
         store,
-        await opening.open_metrics(settings, stack, store),
+        opening.keep_metrics(settings, store),
         telemetry,
     )
 
@@ -276,6 +276,7 @@ class _Wired:
         )
         report.failure = lambda: self.supervisor.failure
         report.storage = opened.store.trouble
+        report.metrics = opened.metrics.document
         return report
 
     def _background(self) -> Mapping[str, Work]:

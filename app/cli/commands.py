@@ -28,6 +28,8 @@ methods_cli = typer.Typer(
     help="Look at the submission methods of the running service, or switch them."
 )
 cli.add_typer(methods_cli, name="methods", no_args_is_help=False)
+metrics_cli = typer.Typer(help="Look after the metrics database.")
+cli.add_typer(metrics_cli, name="metrics", no_args_is_help=True)
 
 Url = Annotated[
     str | None, typer.Option(help="Where the service is; by default as in the settings.")
@@ -195,6 +197,15 @@ def verify(
     from app.settings import load_settings
 
     return verify_orders(load_settings(), as_json=as_json, strict=strict)
+
+
+@metrics_cli.command("rebuild")
+def rebuild_metrics() -> int:
+    """Derive the metrics database anew from the audit trail; the old file is kept aside."""
+    from app.cli.metrics import rebuild_metrics as rebuild
+    from app.settings import load_settings
+
+    return rebuild(load_settings())
 
 
 @cli.command()

@@ -23,7 +23,11 @@ def file_lock(database: Path, *, unfinished_too: bool = False) -> Iterator[None]
     """
     real = database.resolve()  # another name of the same file is the same database
     path = real.with_name(f"{real.name}.lock")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        what = f"{path} cannot be made ({error.strerror})"
+        raise StartupError("DATABASE_UNREACHABLE", what, "look at its folder") from error
     try:
         _take(descriptor, database)
         if not unfinished_too and real.with_name(real.name + UNFINISHED).exists():

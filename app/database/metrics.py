@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.database.addresses import address_of
@@ -113,6 +113,11 @@ class MetricsDatabase:
             return [dict(row) for row in conn.execute(query).mappings()]
 
         return await self._database.read(read)
+
+    async def count(self) -> int:
+        """Count the rows."""
+        query = select(func.count()).select_from(EXECUTIONS)
+        return await self._database.read(lambda conn: conn.scalar(query) or 0)
 
     async def prune(self, before_us: int) -> int:
         """Remove rows of orders that ended before a time, in small batches; returns how many."""

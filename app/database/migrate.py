@@ -1,10 +1,13 @@
 """Migrations: a database is brought to what the code expects, or refused by name; never overwritten."""
 
 import asyncio
+import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -12,8 +15,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 import app
 from alembic import command
@@ -21,6 +25,7 @@ from app.database.addresses import Address, PostgresServer, SqliteFile, address_
 from app.database.engine import Database, postgres_engine, sqlite_engine, unreachable
 from app.database.limits import Limits
 from app.database.lock import file_lock
+from app.database.log_check import lost_commits
 from app.database.metrics_tables import MetricsBase
 from app.database.tables import OrdersBase
 from app.domain.errors import StartupError
@@ -33,6 +38,7 @@ CHECKED_BYTES_MAX: Final = 256 * 2**20
 """Larger SQLite files are not read through at the start; their pages are checked as they are read."""
 
 
+_EFFECTIVE: Final = os.access in os.supports_effective_ids
 PATIENT: Final = Limits(lock_ms=600_000, statement_ms=3_600_000)
 """A migration may take its time, and another process's migration is waited for."""
 
@@ -152,26 +158,48 @@ def migrate_file(path: Path, section: Section, backup_dir: Path) -> Migrated:
     """Do what `migrate` does, for a SQLite file; blocks."""
     address = SqliteFile(path)
     _make_folder(path.parent)
-    with file_lock(address.path):
-        existing = address.path.exists() and address.path.stat().st_size > 0
+    with file_lock(path):
+        existing = _is_there(path)
         if existing:
-            _refuse_corrupt(address.path)
-        engine = sqlite_engine(address, foreign_keys=False)
-        try:
-            with engine.connect() as conn:
-                before = _current(conn, section, str(address))
-                conn.rollback()
-                if before == _head(section):
-                    return Migrated(before, before, None)
-                backup = _back_up(address.path, before, backup_dir) if existing else None
-                with conn.begin():
-                    _upgrade(conn, section)
-                    refuse_dangling(conn)
-                return Migrated(before, _head(section), backup)
-        except SQLAlchemyError as error:
-            raise unreachable(address, error) from error
-        finally:
-            engine.dispose()
+            demand_sound(path)
+            with _reading(address) as conn:  # nothing is written before it is known to be ours
+                _current(conn, section, str(address))
+        with _writing(address) as conn:
+            before = _current(conn, section, str(address))
+            conn.rollback()
+            if before == _head(section):
+                return Migrated(before, before, None)
+            backup = _back_up(path, before, backup_dir) if existing else None
+            with conn.begin():
+                _upgrade(conn, section)
+                refuse_dangling(conn)
+            return Migrated(before, _head(section), backup)
+
+
+@contextmanager
+def _reading(address: SqliteFile) -> Iterator[Connection]:
+    engine = create_engine(
+        "sqlite://", creator=partial(read_only, address.path), poolclass=NullPool
+    )
+    try:
+        with engine.connect() as conn:
+            yield conn
+    except SQLAlchemyError as error:
+        raise unreachable(address, error) from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _writing(address: SqliteFile) -> Iterator[Connection]:
+    engine = sqlite_engine(address, foreign_keys=False)
+    try:
+        with engine.connect() as conn:
+            yield conn
+    except (SQLAlchemyError, OSError) as error:
+        raise unreachable(address, error) from error
+    finally:
+        engine.dispose()
 
 
 def _make_folder(folder: Path) -> None:
@@ -182,24 +210,50 @@ def _make_folder(folder: Path) -> None:
         raise StartupError("DATABASE_UNREACHABLE", what, "name another folder") from error
 
 
-def _refuse_corrupt(path: Path) -> None:
-    """Refuse a file that SQLite cannot read; nothing is written to it."""
+def _is_there(path: Path) -> bool:
+    """Tell whether there is a database; raises StartupError for what SQLite would take for an empty one."""
+    if path.is_dir():
+        raise unreachable(SqliteFile(path), IsADirectoryError("it is a folder"))
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK, effective_ids=_EFFECTIVE):
+        raise unreachable(SqliteFile(path), PermissionError("it may not be read or written"))
+    if path.exists() and path.stat().st_size:
+        return True
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise corrupt(path, f"it is empty, yet commits lie in {log.name}")
+    return False
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """Connect so that neither the file nor its log is changed, not even when it is closed."""
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def demand_sound(path: Path) -> None:
+    """Refuse a file that SQLite cannot read, or whose log has lost commits; nothing is written to it.
+
+    Raises StartupError(DATABASE_CORRUPT or DATABASE_UNREACHABLE).
+    """
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as conn:
+        with closing(read_only(path)) as conn:
             conn.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if path.stat().st_size <= CHECKED_BYTES_MAX:
                 found = conn.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if found != "ok":
-                    raise _corrupt(path, found)
+                    raise corrupt(path, found)
     except sqlite3.OperationalError as error:
         raise unreachable(SqliteFile(path), error) from error
     except sqlite3.DatabaseError as error:
-        raise _corrupt(path, str(error)) from error
+        raise corrupt(path, str(error)) from error
+    if lost := lost_commits(path.with_name(f"{path.name}-wal")):
+        raise corrupt(path, f"its log is damaged, {lost} commits or more cannot be read")
 
 
-def _corrupt(path: Path, why: str) -> StartupError:
+def corrupt(path: Path, why: str) -> StartupError:
+    """Say that a file is damaged."""
     what = f"{path} is no sound database ({why.splitlines()[0]})"
-    todo = "restore a copy, or name another file; this one is left as it is"
+    todo = "restore a copy (of orders: synergy7 restore), or name another file; this one is left as it is"
     return StartupError("DATABASE_CORRUPT", what, todo)
 
 

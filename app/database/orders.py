@@ -31,7 +31,7 @@ from app.database.sql_recovery import SqlRecovery
 from app.database.trail import Head, Note
 from app.domain.attempt import LanePlan, Signed
 from app.domain.changes import Change
-from app.domain.errors import IntakeError
+from app.domain.errors import IntakeError, StartupError
 from app.domain.events import Event, EventKind
 from app.domain.order import NewOrder, Order, OrderView
 from app.engine.ports import (
@@ -279,7 +279,11 @@ async def open_store(url: str, *, process_name: str, pool_size: int = 5) -> Asyn
         await refuse_unmigrated(database, "orders")
         holder = Holder(str(uuid.uuid4()), process_name)
         alone = database.single_process
-        await database.write(lambda conn: claims.register(conn, holder, alone=alone))
+        try:
+            await database.write(lambda conn: claims.register(conn, holder, alone=alone))
+        except IntakeError as error:
+            what = f"{address} {database.health.trouble() or 'cannot be written'}"
+            raise StartupError("DATABASE_UNREACHABLE", what, "look at the database") from error
         try:
             yield SqlStore(database, holder)
         finally:

@@ -34,6 +34,8 @@ class Pace:
     """Bound on one batch, and on one clean-up: a database that hangs is one that fails."""
     backoff_seconds: float = 1.0
     """The wait after a first failure; each further one doubles it."""
+    failures_max: float = math.inf
+    """Failures in a row after which `run` raises the last one, e.g. to have the database opened anew."""
 
 
 STEADY: Final = Pace()
@@ -80,13 +82,18 @@ class ExecutionMetrics:
         self._woken.set()
 
     async def run(self) -> None:
-        """Follow the trail until cancelled; a failing database is tried again, and spoken of at times."""
+        """Follow the trail until cancelled; a failing database is tried again, and spoken of at times.
+
+        Raises the last error after `failures_max` failures in a row.
+        """
         while True:
             try:
                 await self.catch_up()
                 await self._clean_up()
-            except Exception as error:  # noqa: BLE001 - metrics may be late, orders go on
-                await self._back_off(error)
+            except Exception as error:
+                if self._failures + 1 >= self._pace.failures_max:
+                    raise
+                await self._back_off(error)  # metrics may be late, orders go on
             else:
                 self._failures = 0
                 await self._wait()

@@ -149,6 +149,7 @@ class Report:
                     "heartbeat_age_seconds": 0.5,
                 }
             ],
+            "metrics": {"database": "available", "why": None, "position": 7},
         }
 
     def readiness(self) -> Sequence[str]:

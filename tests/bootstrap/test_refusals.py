@@ -71,7 +71,7 @@ def market(pool: str, name: str = "SOL-USDC", venue: str = "raydium_cpmm") -> di
         ),
         ({"order_management.database_url": "mysql://host/x"}, "DATABASE_URL_INVALID: "),
         ({"order_management.database_url": "postgresql://127.0.0.1:1/x"}, "DATABASE_UNREACHABLE: "),
-        ({"metrics.database_url": "postgresql://127.0.0.1:1/x"}, "DATABASE_UNREACHABLE: "),
+        ({"metrics.database_url": "mysql://host/x"}, "DATABASE_URL_INVALID: "),
         ({"order_management.db_path": "/dev/null/orders.db"}, "DATABASE_"),
         ({"execution.proof_endpoints": 2}, "TOO_FEW_ENDPOINTS: "),
         ({"wallet.keypair_file": "/no/such/key.json"}, "WALLET_MISSING: "),

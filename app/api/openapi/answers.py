@@ -219,6 +219,11 @@ def _status() -> Schema:
         "started_at": time(),
         "heartbeat_age_seconds": {"type": "number", "minimum": 0},
     }
+    metrics = {
+        "database": {"type": "string", "enum": ["available", "unavailable"]},
+        "why": nullable(string()),
+        "position": whole(),
+    }
     properties = {
         "network": string(),
         "version": string(),
@@ -230,6 +235,7 @@ def _status() -> Schema:
         "methods": array(ref("Method")),
         "wallets": array(_open(wallet)),
         "processes": array(_open(process)),
+        "metrics": _open(metrics),
     }
     return _open(properties)
 
