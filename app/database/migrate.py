@@ -31,6 +31,7 @@ from app.database.tables import OrdersBase
 from app.domain.errors import StartupError
 
 Section = Literal["orders", "metrics"]
+_EFFECTIVE: Final = os.access in os.supports_effective_ids
 METADATA: Final = {"orders": OrdersBase.metadata, "metrics": MetricsBase.metadata}
 MIGRATION_LOCK: Final = 7_305_004
 """Key of the advisory lock under which PostgreSQL is migrated."""
@@ -38,7 +39,6 @@ CHECKED_BYTES_MAX: Final = 256 * 2**20
 """Larger SQLite files are not read through at the start; their pages are checked as they are read."""
 
 
-_EFFECTIVE: Final = os.access in os.supports_effective_ids
 PATIENT: Final = Limits(lock_ms=600_000, statement_ms=3_600_000)
 """A migration may take its time, and another process's migration is waited for."""
 
