@@ -223,7 +223,7 @@ def postgres_engine(
                 "application_name": "synergy7",
                 "lock_timeout": str(limits.lock_ms),
                 "statement_timeout": str(limits.statement_ms),
-                "idle_in_transaction_session_timeout": str(2 * limits.statement_ms),
+                "idle_in_transaction_session_timeout": str(limits.idle_ms),
                 "default_transaction_isolation": "read committed",
             },
         },

@@ -21,3 +21,6 @@ class Limits:
     """Longest wait for a lock that another program or transaction holds."""
     statement_ms: int = 10_000
     """Longest statement on PostgreSQL."""
+    idle_ms: int = 4_000
+    """Longest pause within a transaction on PostgreSQL: a process that is stopped in one keeps its locks
+    not much longer than its lease."""

@@ -39,7 +39,7 @@ CHECKED_BYTES_MAX: Final = 256 * 2**20
 """Larger SQLite files are not read through at the start; their pages are checked as they are read."""
 
 
-PATIENT: Final = Limits(lock_ms=600_000, statement_ms=3_600_000)
+PATIENT: Final = Limits(lock_ms=600_000, statement_ms=3_600_000, idle_ms=3_600_000)
 """A migration may take its time, and another process's migration is waited for."""
 
 

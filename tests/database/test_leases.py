@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from app.database.addresses import PostgresServer, address_of
 from app.database.attempts import Storing, store_attempt
 from app.database.engine import Database, open_database, postgres_engine
+from app.database.limits import Limits
 from app.database.orders import SqlStore, open_store
 from app.database.tables import ORDERS
 from app.domain import changes
@@ -368,6 +370,25 @@ async def test_reading_again_waits_for_a_write_that_is_still_being_committed(
     await engine.dispose()
     assert isinstance(again, Claimed)
     assert steps.live(again).signature == "signature"
+
+
+@pytest.mark.postgres
+async def test_a_process_that_is_stopped_in_a_transaction_keeps_no_lock(
+    postgres_url: str, two_stores: tuple[SqlStore, SqlStore]
+) -> None:
+    """The server ends a transaction that pauses: the locks of a zombie are free like its leases."""
+    await steps.accept(two_stores[0])
+    address = address_of(postgres_url)
+    assert isinstance(address, PostgresServer)
+    engine = postgres_engine(address, size=1, limits=Limits(idle_ms=300))
+    async with engine.connect() as conn:
+        await conn.execute(select(ORDERS).with_for_update())
+        async with asyncio.timeout(Limits().lock_ms / 1_000):
+            assert await two_stores[1].cancel("default", "order1", SOON)
+        with pytest.raises(DBAPIError):
+            await conn.execute(select(ORDERS))
+        await conn.invalidate()
+    await engine.dispose()
 
 
 # ---------------------------------------------------------------- word of new work
