@@ -29,10 +29,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.postgres]
 SLOT_MS = 100
 """A blockhash lives for 15 s: a takeover comes well before its end."""
 SLOTS = 2
-TAKEOVER_SECONDS = 6.0
-"""3 s of silence, up to one second until the next heartbeat is missed, and a look at the queue."""
-WAKE_SECONDS = 2.0
-"""Far above what was measured (0.02 s), for machines that are busy with other tests."""
+TAKEOVER_SECONDS = 8.0
+"""3 s of silence after the last heartbeat, and a look at the queue; measured: 2.5 to 4 s, on a machine that
+has nothing else to do."""
+WAKE_SECONDS = 3.0
+"""Far above what was measured (0.1 s), for machines that are busy with other tests."""
+PATIENCE_SECONDS = 30
 
 
 class Zombie(Service):
@@ -143,7 +145,7 @@ def seconds_between(earlier: str, later: str) -> float:
 
 def claimed_after(service: Service, order_id: str, by: Service) -> float:
     """Wait until an order is claimed by a process; gives the seconds since it was accepted."""
-    wait_until("it is claimed", lambda: bool(claims(service, order_id)), 10)
+    wait_until("it is claimed", lambda: bool(claims(service, order_id)), PATIENCE_SECONDS)
     (claim,) = claims(service, order_id)
     assert claim["data"]["process"].endswith(name_of(by)), claim
     return seconds_between(service.order(order_id)["accepted_at"], claim["at"])
@@ -164,7 +166,7 @@ def administer(url: str, statement: str) -> Any:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Run a chain, a server, two services and a worker."""
+    """Run a chain, a server, two services and a worker; they make the database, all at once."""
     if not Path("/proc/self").exists():
         skip_or_fail("processes are looked at in /proc")
     folder = tmp_path_factory.mktemp("processes")
@@ -176,8 +178,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         stack.callback(postgres.end)
         chain = stack.enter_context(running_chain(folder / "chain", slot_ms=SLOT_MS))
         cluster = Cluster(chain, postgres, folder, stack)
-        done = run_cli("migrate", cwd=folder, env=cluster.env)
-        assert done.returncode == 0, done.stderr
         for name in ("a", "b"):
             cluster.launch(name)
         worker = cluster.launch("w", "worker")
@@ -187,12 +187,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(autouse=True)
+def well(cluster: Cluster) -> Iterator[None]:
+    """Leave every process running and the chain without trouble, whatever a test came to."""
+    yield
+    cluster.chain.clear()
+    for service in cluster.services.values():
+        if service.process.poll() is None:
+            thaw(service)
+
+
 def test_processes_share_orders_and_keep_their_sequence(cluster: Cluster) -> None:
     """Posted to two services in turn, each is executed once; opposite ones in the order of posting."""
     a, b, w = (cluster.services[name] for name in "abw")
     chance = random.Random(3)
     services = {name_of(each) for each in (a, b, w)}
-    wait_until("all are known", lambda: len(a.get("/status")["processes"]) == 3, 10)
+    wait_until("all are known", lambda: len(a.get("/status")["processes"]) == 3, PATIENCE_SECONDS)
     known = a.get("/status")["processes"]
     assert {f":{each['name'].rpartition(':')[2]}" for each in known} == services
     assert all(0 <= each["heartbeat_age_seconds"] <= 3 for each in known)
@@ -233,7 +243,11 @@ def test_an_order_wakes_whoever_has_a_free_slot(
     freeze(b, w)
     cluster.chain.fault("drop", "sendTransaction")
     held = [a.submit(order(f"0.0{number}1")) for number in range(SLOTS)]
-    wait_until("its slots are taken", lambda: a.get("/status")["workers"]["busy"] == SLOTS, 10)
+    wait_until(
+        "its slots are taken",
+        lambda: a.get("/status")["workers"]["busy"] == SLOTS,
+        PATIENCE_SECONDS,
+    )
     thaw(b)
     ids = [a.submit(order(f"0.0{number}2")) for number in range(SLOTS)]
     notified = [claimed_after(a, order_id, b) for order_id in ids]
@@ -276,7 +290,7 @@ def test_zombies_neither_write_nor_push(
     for zombie in zombies.values():
         thaw(zombie)
         ids.append(zombie.submit(order("0.5", client_order_id=str(len(ids)))))
-        wait_until("it has stopped itself", lambda z=zombie: is_stopped(z), 10)  # type: ignore[misc]
+        wait_until("it has stopped itself", lambda z=zombie: is_stopped(z), PATIENCE_SECONDS)  # type: ignore[misc]
         stopped_at.append(time.time())
     thaw(a, b, w)
     documents = [a.finished(order_id) for order_id in ids]
@@ -311,7 +325,7 @@ def recovered_at(service: Service, order_id: str) -> float:
     def found() -> list[Json]:
         return [each for each in claims(service, order_id) if each["data"]["recovered"]]
 
-    wait_until("the takeover is told", lambda: bool(found()), 10)
+    wait_until("the takeover is told", lambda: bool(found()), PATIENCE_SECONDS)
     return datetime.fromisoformat(found()[0]["at"]).timestamp()
 
 
@@ -323,8 +337,12 @@ def test_what_a_killed_process_held_is_taken_over(
     freeze(b, w)
     cluster.chain.fault("drop", "sendTransaction")
     ids = [a.submit(order(f"0.0{number}4")) for number in range(SLOTS + 1)]
-    wait_until("its slots are taken", lambda: a.get("/status")["workers"]["busy"] == SLOTS, 10)
-    wait_until("they are sent", lambda: len(submitted(a, ids)) == SLOTS, 10)
+    wait_until(
+        "its slots are taken",
+        lambda: a.get("/status")["workers"]["busy"] == SLOTS,
+        PATIENCE_SECONDS,
+    )
+    wait_until("they are sent", lambda: len(submitted(a, ids)) == SLOTS, PATIENCE_SECONDS)
     held = submitted(a, ids)
     a.kill()
     killed = time.time()
@@ -336,7 +354,7 @@ def test_what_a_killed_process_held_is_taken_over(
     assert cluster.chain.executions(*ids) == [1] * len(ids)
     record_property("printed", f"taken over after {', '.join(f'{each:.1f} s' for each in took)}")
     assert max(took) < TAKEOVER_SECONDS
-    wait_until("it is gone", lambda: len(b.get("/status")["processes"]) == 2, 10)
+    wait_until("it is gone", lambda: len(b.get("/status")["processes"]) == 2, PATIENCE_SECONDS)
 
 
 def test_a_restart_of_the_database_under_load_heals(cluster: Cluster) -> None:
@@ -348,7 +366,11 @@ def test_a_restart_of_the_database_under_load_heals(cluster: Cluster) -> None:
     for order_id in ids:
         assert b.finished(order_id)["status"] == "filled"
     assert cluster.chain.executions(*ids) == [1] * len(ids)
-    wait_until("it is well again", lambda: b.http.get("/readyz").status_code == httpx.codes.OK, 10)
+    wait_until(
+        "it is well again",
+        lambda: b.http.get("/readyz").status_code == httpx.codes.OK,
+        PATIENCE_SECONDS,
+    )
     wait_until("every fill is final", lambda: all(o["finalized_at"] for o in b.orders()), 20)
     assert " differences=0 unknown=0" in cluster.verified()
 
