@@ -106,6 +106,7 @@ RULES: Final[Mapping[ReasonCode, Rule]] = MappingProxyType(
         # passing troubles
         _C.CHAIN_UNAVAILABLE: _later("The chain cannot be reached", 5),
         _C.METHODS_UNAVAILABLE: _later("No submission method is available", 5),
+        _C.IN_SEQUENCE: _later("An earlier opposite order is open", 5),
         _C.PASS_TIMED_OUT: _later("The execution took too long", 5),
         _C.INTERNAL_ERROR: Rule(HTTPStatus.INTERNAL_SERVER_ERROR, "Something failed inside"),
     }
