@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.crash.acts import METHODS
 from tests.crash.databases import Maker, postgres, sqlite_databases
 from tests.crash.kit import SEED, WORKERS, opened
-from tests.crash.matrix import Report, line
+from tests.crash.matrix import Report, Result, line
 from tests.crash.oracle import KINDS
 from tests.crash.points import POSTGRES, UNREACHED, every_point
 
@@ -47,7 +47,14 @@ def run(kind: str, make: Maker, seed: int, workers: int) -> Report:
     """Kill at every point, and at another time of each."""
     with opened(kind, make, workers) as matrix:
         found = matrix.discovery
-        return matrix.run([*found.first_cases(), *found.later_cases(seed)])
+        cases = [*found.first_cases(), *found.later_cases(seed)]
+        return matrix.run(cases, lambda result: show(kind, result))
+
+
+def show(kind: str, result: Result) -> None:
+    """Show that a case is done, and what is wrong with it."""
+    sys.stderr.write(f"{kind} {result.seconds:.1f} s {result.case}\n")
+    sys.stderr.writelines(f"    {text}\n" for text in result.findings.told())
 
 
 def page(reports: Sequence[Report], seed: int, seconds: float) -> Iterator[str]:

@@ -17,6 +17,8 @@ SENDS = ("sendTransaction", "sendBundle")
 LIFE_BLOCKS = 150
 UNDONE_BLOCKS = 4
 FINALITY_BLOCKS = 8
+HELD_SECONDS = 30
+"""Longer than it takes to do something about a push on its way, on any machine."""
 AIRDROP_LAMPORTS = 1_000 * 10**9
 REFUSED = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32602, "message": "bundle exceeds it"}}
 STILL_VALID = {"jsonrpc": "2.0", "id": 1, "result": {"context": {"slot": 10**9}, "value": True}}
@@ -150,9 +152,10 @@ def clear(run: Run) -> None:
 
 
 def outrun(run: Run) -> None:
-    """Move the price while a push is on its way."""
+    """Move the price while a push is on its way, then let it arrive."""
     run.until("a push is on its way", lambda orders: _under_way(run, orders), slots=0)
     buy_bonk(run.chain, 10_000)
+    run.chain.clear()
 
 
 def _under_way(run: Run, orders: Documents) -> bool:
@@ -247,11 +250,10 @@ CANCEL = Act(
 FAIL = Act(
     "fail",
     [
-        fault("delay", "sendTransaction", count=1, seconds=0.3),
+        fault("delay", "sendTransaction", count=1, seconds=HELD_SECONDS),
         post("late", BUY, max_slippage_bps=10, methods=["rpc"]),
         outrun,
         settle,
-        clear,
     ],
 )
 EXPIRE = Act(
@@ -302,11 +304,10 @@ RECONCILE = Act(
         keep,
         *switch("enable"),
         settle,
-        fault("delay", "sendTransaction", count=1, seconds=0.3),
+        fault("delay", "sendTransaction", count=1, seconds=HELD_SECONDS),
         post("lost", BUY, max_slippage_bps=10, methods=["rpc"]),
         outrun,
         settle,
-        clear,
         Run.lose,
         slots(LIFE_BLOCKS + FINALITY_BLOCKS * 2),
         lambda run: run.insist("/trading/resume"),

@@ -11,6 +11,7 @@ from tests.crash.matrix import (
     Discovery,
     Places,
     Report,
+    Result,
     discover,
     line,
     places,
@@ -33,9 +34,12 @@ class Matrix:
     pool: ThreadPoolExecutor
     discovery: Discovery
 
-    def run(self, cases: Sequence[Case]) -> Report:
-        """Perform cases."""
-        return Report(self.kind, self.discovery, run_cases(cases, self.where, self.make, self.pool))
+    def run(
+        self, cases: Sequence[Case], done: Callable[[Result], None] = lambda _result: None
+    ) -> Report:
+        """Perform cases; `done` is told of each."""
+        results = run_cases(cases, self.where, self.make, self.pool, done)
+        return Report(self.kind, self.discovery, results)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -235,14 +235,20 @@ class Report:
 
 
 def run_cases(
-    cases: Sequence[Case], where: Places, make: Maker, pool: ThreadPoolExecutor
+    cases: Sequence[Case],
+    where: Places,
+    make: Maker,
+    pool: ThreadPoolExecutor,
+    done: Callable[[Result], None],
 ) -> list[Result]:
     """Perform cases; one that came by its point this time only by another way is tried again."""
 
     def one(case: Case) -> Result:
         result = perform(case, where, make)
-        again = not result.killed and case.nth == 1 and not list(result.findings.told())
-        return perform(case, where, make) if again else result
+        if not result.killed and case.nth == 1 and not list(result.findings.told()):
+            result = perform(case, where, make)
+        done(result)
+        return result
 
     return list(pool.map(one, cases))
 

@@ -13,7 +13,7 @@ from tests.crash.service import Died, Json, Service
 from tests.harness import FINAL
 from tests.integration.chain import Chain
 
-SECONDS_MAX = 40.0
+SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.01
 KILLS_MAX = 3
 SETTLED_ENDS = FINAL - {"filled"}

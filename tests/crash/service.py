@@ -21,7 +21,7 @@ from tests.harness import environment, free_port
 
 START_SECONDS = 30.0
 END_SECONDS = 30.0
-REQUEST_SECONDS = 10.0
+REQUEST_SECONDS = 30.0
 LOOK_SECONDS = 0.01
 
 Json = dict[str, Any]
