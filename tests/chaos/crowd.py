@@ -16,9 +16,10 @@ from tests.chaos.world import Outcome, Plan, World, conclude, running
 ORDERS: Final = 1_000
 KILLS: Final = 12
 GATHER_SECONDS: Final = 60.0
+SLOT_MS: Final = 400
 SETTINGS: Final = {
     "SYNERGY7_EXECUTION__MAX_CONCURRENT_EXECUTIONS": "1100",
-    "SYNERGY7_EXECUTION__TRANSACTION_TIMEOUT": "15",
+    "SYNERGY7_EXECUTION__TRANSACTION_TIMEOUT": "60",
 }
 """All of them at once, and none of them dead before the next kill."""
 
@@ -33,6 +34,7 @@ async def run_crowd(seed: int, orders: int = ORDERS, kills: int = KILLS) -> Outc
         scale=0,
         numbers=range(10**6, 10**6 + orders),
         env=SETTINGS,
+        slot_ms=SLOT_MS,
     )
     async with running(plan) as (world, http):
         bots = Bots(plan.seed, world.urls, plan.per_second)

@@ -78,6 +78,7 @@ class Plan:
     """Seconds from one breakage to the next, on average; None: as suits the database."""
     events_per_second: float = 0.6
     settle_seconds: float = 120.0
+    slot_ms: int = SLOT_MS
     env: Mapping[str, str] = field(default_factory=dict)
     """Settings above the usual ones."""
     keep: bool = False
@@ -116,7 +117,7 @@ class World:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan = plan
         self.folder = folder
-        self.node = Node(folder / "chain", slot_ms=SLOT_MS, seed=plan.seed)
+        self.node = Node(folder / "chain", slot_ms=plan.slot_ms, seed=plan.seed)
         self.postgres: Postgres | None = None
         self.control: shim.Control | None = None
         self.services: list[Unit] = []
