@@ -151,15 +151,20 @@ def clear(run: Run) -> None:
     run.chain.clear()
 
 
-def outrun(run: Run) -> None:
-    """Move the price while a push is on its way, then let it arrive."""
-    run.until("a push is on its way", lambda orders: _under_way(run, orders), slots=0)
-    buy_bonk(run.chain, 10_000)
-    run.chain.clear()
+def outrun(name: str) -> Step:
+    """Move the price while a push of an order is on its way, then let it arrive."""
+
+    def step(run: Run) -> None:
+        run.until("a push is on its way", lambda orders: _held(run, orders, name), slots=0)
+        if run.chain.hits():
+            buy_bonk(run.chain, 10_000)
+        run.chain.clear()
+
+    return step
 
 
-def _under_way(run: Run, orders: Documents) -> bool:
-    return run.chain.hits() > 0 or any(order["status"] in FINAL for order in orders.values())
+def _held(run: Run, orders: Documents, name: str) -> bool:
+    return run.chain.hits() > 0 or (name in orders and orders[name]["status"] in FINAL)
 
 
 def fork(run: Run) -> None:
@@ -252,7 +257,7 @@ FAIL = Act(
     [
         fault("delay", "sendTransaction", count=1, seconds=HELD_SECONDS),
         post("late", BUY, max_slippage_bps=10, methods=["rpc"]),
-        outrun,
+        outrun("late"),
         settle,
     ],
 )
@@ -306,7 +311,7 @@ RECONCILE = Act(
         settle,
         fault("delay", "sendTransaction", count=1, seconds=HELD_SECONDS),
         post("lost", BUY, max_slippage_bps=10, methods=["rpc"]),
-        outrun,
+        outrun("lost"),
         settle,
         Run.lose,
         slots(LIFE_BLOCKS + FINALITY_BLOCKS * 2),
