@@ -96,8 +96,10 @@ class Reconciliation:
         tally = Tally()
         for wallet in sorted({*self._wallets, *await self._store.wallets()}):
             lost = await self._lost(wallet, mark, until_height, heights, tally)
-            for order_id, found in lost.items():
-                await self._settle_order(order_id, found, tally)
+            # those that are known first: an unknown one ends the open orders of its client's key
+            views = {order_id: await self._store.order(order_id) for order_id in lost}
+            for order_id in sorted(lost, key=lambda each: views[each] is None):
+                await self._settle_order(order_id, lost[order_id], tally)
         if mark.whole:
             tally.requeued = await self._store.requeue_bare(self._clock.now_us())
         document = tally.document()

@@ -1,18 +1,25 @@
 """A database that lost commits is completed from the chain, and nothing is executed twice."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from app.bootstrap import ExecutionSystem
-from app.database.backup import back_up, restore
+from app.database.addresses import address_of
+from app.database.backup import back_up, mark_database, restore
 from app.domain.errors import IntakeError, ReasonCode
 from app.domain.events import EventKind
 from app.engine.ports import Accepted
+from tests.database.conftest import Server, administer
+from tests.database.conftest import server as postgres
 from tests.integration.chain import Chain
 from tests.integration.kit import ONE_NODE, SELL, configure, document, ended, trail, until
 
+__all__ = ["postgres"]
 pytestmark = pytest.mark.anyio
 PAST_LIFE_SLOTS = 200
 
@@ -72,7 +79,8 @@ async def test_what_a_restored_backup_lacks_comes_back_from_the_chain(
         with pytest.raises(IntakeError):
             await system.parts.switch.resume()
         counts = await reconciled(system, chain)
-        assert (counts["orders"], counts["attempts"], counts["contradictions"]) == (2, 1, 0)
+        assert counts["orders"] >= 2, "those of other tests on this chain come too"
+        assert (counts["attempts"], counts["contradictions"]) == (1, 0)
         for each, told in zip((known, queued, lost), before, strict=True):
             now = await ended(system, each)
             assert (now["status"], now["fill"]) == (told["status"], told["fill"])
@@ -86,3 +94,87 @@ async def test_what_a_restored_backup_lacks_comes_back_from_the_chain(
         await system.parts.switch.resume()
         new = await filled(system, "new")
     assert chain.executions(known, queued, lost, both["order_id"], new) == [1, 1, 1, 1, 1]
+
+
+async def test_a_failure_and_a_denied_execution_are_told_and_nothing_is_made_up(
+    tmp_path: Path, chain: Chain
+) -> None:
+    """A copy that ran on without being reconciled: its order expired, and the chain has executed it."""
+    database, copy = tmp_path / "orders.db", tmp_path / "copy.db"
+    settings = configure(tmp_path, chain, {**ONE_NODE, "execution.max_retries": 0})
+    system = ExecutionSystem(settings)
+    await system.initialize()
+    denied = (await post(system, "denied")).order.order_id
+    back_up(database, copy)
+    async with system:
+        assert (await ended(system, denied))["status"] == "filled"
+    restore(copy, database)
+    forget_the_mark(database)
+    async with ExecutionSystem(settings) as system:
+        await system.parts.switch.halt("before it is noticed")
+    end_order(database, denied)
+    await mark_database(address_of(str(database)), whole=False)
+    async with ExecutionSystem(settings) as system:
+        counts = await reconciled(system, chain)
+        assert (counts["contradictions"], counts["attempts"]) == (1, 0)
+        now = await document(system, denied)
+        assert now["status"] == "expired"
+        assert "contradicted by the chain" in now["reason"]
+        kinds = [event.kind for event in await trail(system, denied)]
+        assert EventKind.CONTRADICTED in kinds
+        again = await post(system, "denied")
+        assert (again.replayed, again.order.order_id) == (True, denied)
+    assert chain.executions(denied) == [1]
+
+
+def forget_the_mark(database: Path) -> None:
+    """Run on as nobody should."""
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("DELETE FROM meta WHERE name IN ('database.reconciling', 'trading.halted')")
+        conn.execute("UPDATE orders SET next_attempt_at_us = 9223372036854775807")
+        conn.commit()
+
+
+def end_order(database: Path, order_id: str) -> None:
+    """End an order as its deadline does."""
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute(
+            "UPDATE orders SET status = 'expired', reason_code = 'ORDER_TIMEOUT', "
+            "reason = 'the time ran out', ended_at_us = 1 WHERE order_id = ?",
+            [order_id],
+        )
+        conn.commit()
+
+
+@pytest.mark.postgres
+async def test_a_restored_postgresql_is_completed_too(
+    tmp_path: Path, chain: Chain, postgres: Server
+) -> None:
+    """A copy of an earlier moment under another name, as `pg_restore` makes it, then `reconcile`."""
+    url = await postgres.database()
+    changes = {**ONE_NODE, "order_management.database_url": url}
+    system = ExecutionSystem(configure(tmp_path, chain, changes))
+    await system.initialize()
+    queued = (await post(system, "pg queued")).order.order_id
+    await system.stop()
+    name = make_url(url).database
+    await administer(postgres.url, f"CREATE DATABASE {name}_copy TEMPLATE {name}")
+    async with ExecutionSystem(configure(tmp_path, chain, changes)) as system:
+        assert (await ended(system, queued))["status"] == "filled"
+        lost = await filled(system, "pg lost")
+    restored = postgres.url_of(f"{name}_copy")
+    await mark_database(address_of(restored), whole=False)
+    changes["order_management.database_url"] = restored
+    async with ExecutionSystem(configure(tmp_path, chain, changes)) as system:
+        counts = await reconciled(system, chain)
+        assert counts["orders"] >= 1
+        assert counts["attempts"] == 1
+        for order_id, key in ((queued, "pg queued"), (lost, "pg lost")):
+            again = await post(system, key)
+            assert (again.replayed, again.order.order_id) == (True, order_id)
+            now = await ended(system, order_id)
+            assert now["status"] == "filled"
+            assert chain.differences(now) == []
+        await system.parts.switch.resume()
+        new = await filled(system, "pg new")
+    assert chain.executions(queued, lost, new) == [1, 1, 1]
