@@ -177,6 +177,7 @@ def _reverted(told: ToldOrder, event: Event) -> None:
     attempt = told.attempt(event)
     dead = AttemptStatus.EXPIRED if event.data["error"] is None else AttemptStatus.FAILED
     attempt.status = attempt.status.to(dead)
+    attempt.landed_slot = None  # the event does not tell whether it failed in another one
     told.move(_S.FAILED)
     told.reason_code = "FILL_REVERTED"
     told.amounts = {}

@@ -15,9 +15,11 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from app.database import claims, intake
 from app.database.addresses import PostgresServer, address_of
 from app.database.engine import open_database, postgres_engine
+from app.database.inspection import open_inspection
 from app.database.orders import SqlStore, open_store
 from app.database.rows import order_values
 from app.domain import changes
+from app.domain.audit import differences
 from app.domain.errors import ReasonCode
 from app.domain.order import Order, OrderStatus
 from app.domain.retry import out_of_time
@@ -398,6 +400,7 @@ async def test_in_no_story_an_order_overtakes(sqlite_url: str, seed: int) -> Non
     """Whatever arrives, with any priority and outcome, and whatever the clocks say."""
     async with open_store(sqlite_url, process_name="test") as store:
         await Story(store, seed).go(120)
+    assert await untrue(sqlite_url) == []
 
 
 @pytest.mark.postgres
@@ -406,6 +409,21 @@ async def test_in_no_story_on_postgresql_an_order_overtakes(postgres_url: str, s
     """As above, on the other database."""
     async with open_store(postgres_url, process_name="test") as store:
         await Story(store, seed).go(120)
+    assert await untrue(postgres_url) == []
+
+
+async def untrue(url: str) -> list[str]:
+    """List in what the orders differ from what the trail tells of them."""
+    async with open_inspection(url) as kept:
+        orders = await kept.orders("")
+    assert orders
+    assert all(each.view is not None for each in orders)
+    return [
+        what
+        for each in orders
+        if each.view is not None
+        for what in differences(each.view, each.events, each.event_seq)
+    ]
 
 
 # ---------------------------------------------------------------- what it costs

@@ -87,6 +87,17 @@ def executed(signature: str, order_id: str, number: int = 1, **given: object) ->
     return Mention(signature=signature, memo=f"[{len(memo)}] {memo}", **fields)  # type: ignore[arg-type]
 
 
+async def test_a_fill_that_a_fork_undid_agrees_with_its_trail(url: str) -> None:
+    """It has no amounts and no time of its fill any more, and its attempt is dead."""
+    async with open_store(url, process_name="test") as store:
+        claimed = await steps.fill(store, await steps.sign(store, await steps.begin(store)))
+        last = claimed.view.attempts[-1]
+        undone = changes.fill_reverted(last, at_us=SOON, proof=makers.PROOF)
+        await steps.record(store, claimed, undone)
+        await steps.seal_all(store)
+    assert words(await verified(url, FakeLedger())) == []
+
+
 async def fill_database(store: SqlStore) -> None:
     """Leave an order of every kind behind, as the service would."""
     claimed = await steps.push(store, await steps.sign(store, await steps.begin(store, "filled")))
