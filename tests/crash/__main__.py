@@ -6,6 +6,7 @@ Prints a table and one line, writes output/crash-matrix.md, and exits 1 unless a
 """
 
 import argparse
+import os
 import platform
 import sys
 import time
@@ -22,6 +23,15 @@ from tests.crash.oracle import KINDS
 from tests.crash.points import POSTGRES, UNREACHED, every_point
 
 OUTPUT = Path("output/crash-matrix.md")
+INTRODUCTION = (
+    "The service is killed with SIGKILL at every point that hooks find in it: before and after each",
+    "commit, migration, outgoing request, answer to a POST, message of the websocket and waiting step",
+    "of start and end, and after each state that is taken into memory. Then it is started again, time",
+    "is let pass on the sandbox's stepped clock until every order has ended, and chain, orders, audit",
+    "trail and metrics are held against one another. The points are taken from the code: one that is",
+    "added is killed at, or fails the run. Each is met in one of the acts of `tests/crash/acts.py`: its",
+    "first time, and another one by chance.",
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,9 +71,11 @@ def page(reports: Sequence[Report], seed: int, seconds: float) -> Iterator[str]:
     """Write the report."""
     yield "# Crash matrix"
     yield ""
+    yield from INTRODUCTION
+    yield ""
     yield (
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}, "
-        f"{seconds:.0f} s: `make crash-matrix SEED={seed}`"
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}), Python "
+        f"{platform.python_version()}, {seconds / 60:.0f} minutes: `make crash-matrix SEED={seed}`"
     )
     yield ""
     yield "```"
