@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Final
 
@@ -17,6 +17,8 @@ AGAIN_SECONDS: Final = 1.0
 """How soon a metrics database that failed is opened again; each further time takes twice as long."""
 AGAIN_SECONDS_MAX: Final = 30.0
 COMPLAINT_SECONDS: Final = 60.0
+LEAVING_SECONDS: Final = 2.0
+"""How long an end waits for a database that is being opened."""
 KEPT_PACE: Final = replace(STEADY, failures_max=3)
 
 _log = structlog.get_logger(__name__)
@@ -62,13 +64,23 @@ class MetricsKeeper:
         """Keep it open and follow the trail until cancelled; raises nothing."""
         while True:
             try:
-                async with self._open() as store:
-                    await self._kept(store)
+                async with AsyncExitStack() as stack:
+                    await self._kept(await self._opened(stack))
             except Exception as error:  # noqa: BLE001 - metrics may be late or missing, orders go on
                 self._tell(error)
             delay = self._again_seconds * 2 ** min(self._failures, 10)
             self._failures += 1
             await asyncio.sleep(min(delay, AGAIN_SECONDS_MAX))
+
+    async def _opened(self, stack: AsyncExitStack) -> MetricsStore:
+        """Open the database; who is cancelled meanwhile lets that come to its end, if it is near."""
+        opening = asyncio.create_task(stack.enter_async_context(self._open()))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await asyncio.wait({opening}, timeout=LEAVING_SECONDS)
+            opening.cancel()
+            raise
 
     async def _kept(self, store: MetricsStore) -> None:
         metrics = self._follow(store, self._pace)

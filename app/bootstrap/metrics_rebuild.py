@@ -25,6 +25,10 @@ from app.settings import Settings
 
 REPLACEABLE: Final = frozenset({"DATABASE_CORRUPT", "DATABASE_NOT_MIGRATED"})
 """What may be wrong with a file that is moved aside; a foreign or newer one is no broken one."""
+LOCKED: Final = "DATABASE_LOCKED"
+LOCK_SECONDS: Final = 2.0
+"""How long a lock is waited for: a service that finds the file broken holds it for a moment each time."""
+LOCK_POLL_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +83,18 @@ async def _demand_replaceable(path: Path, backup_dir: Path) -> None:
     """Look at the file that is there: what is not ours, or newer than the code, is left where it is."""
     if not await asyncio.to_thread(path.exists):
         return
-    try:
-        await migrate(str(path), "metrics", backup_dir)
-    except StartupError as error:
-        if error.code not in REPLACEABLE:
-            raise
+    end = asyncio.get_running_loop().time() + LOCK_SECONDS
+    while True:
+        try:
+            await migrate(str(path), "metrics", backup_dir)
+        except StartupError as error:
+            if error.code in REPLACEABLE:
+                return
+            if error.code != LOCKED or asyncio.get_running_loop().time() > end:
+                raise
+        else:
+            return
+        await asyncio.sleep(LOCK_POLL_SECONDS)
 
 
 @asynccontextmanager
