@@ -1,5 +1,6 @@
 """A service under the disk shim, whose power fails: what its disk had not synced is gone."""
 
+import errno
 import random
 import threading
 import time
@@ -11,7 +12,7 @@ import httpx
 
 from tests.harness import Service
 from tests.integration.chain import Chain
-from tests.shim import Control, built, environment
+from tests.shim import Calls, Control, built, environment
 from tests.shim.disk import Disk, put_back, read_journal
 
 MARKETS = (("SOL-USDC", "0.05"), ("BONK-USDC", "50000"), ("RAY-SOL", "5"))
@@ -41,15 +42,21 @@ class Powered:
         self.service.close()
 
     def start(self) -> None:
-        """Start on the files as they are, which count as synced."""
-        self._journal.unlink(missing_ok=True)
-        self._before = {str(each.resolve()): each.read_bytes() for each in self.data.iterdir()}
+        """Start on the files as they are."""
         self.service.start()
 
-    def post_until_killed(self, seconds: float, names: list[str]) -> None:
-        """Post signals one after another, and kill the service after so many seconds."""
+    def post_until_killed(
+        self, seconds: float, names: list[str], *, failed_sync: bool = False
+    ) -> None:
+        """Post signals one after another, and kill the service after so many seconds.
+
+        With `failed_sync` one sync on the way fails, and saves nothing.
+        """
         timer = threading.Timer(seconds, self.service.process.kill)
         timer.start()
+        failing = threading.Timer(seconds / 2, self.control.set_errno, [errno.EIO, Calls.SYNC, 1])
+        if failed_sync:
+            failing.start()
         for number, name in enumerate(names):
             try:
                 answer = self.service.post_signal(signal_number(number, name))
@@ -59,13 +66,17 @@ class Powered:
                 self.accepted[name] = answer.json()["order_id"]
             time.sleep(0.005)
         timer.join()
+        failing.cancel()
         self.service.kill()
+        self.control.set_errno(0)
 
     def lose_power(self, dice: random.Random | None) -> None:
         """Put the files back as the disk has them; with `dice` some of the rest was written too."""
         disk = Disk(self._before)
         disk.play(read_journal(self._journal))
         put_back(disk.after_power_loss(dice), self.data)
+        self._before = {str(each.resolve()): each.read_bytes() for each in self.data.iterdir()}
+        self._journal.unlink()
 
 
 def _settings(data: Path, chain: Chain) -> Mapping[str, str]:
