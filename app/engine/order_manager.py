@@ -125,7 +125,7 @@ class OrderManager:
     async def _submit(self, body: object, account: str, key: str | None) -> Accepted:
         if not self._accepting:
             raise IntakeError(ReasonCode.SHUTTING_DOWN, "the service is stopping", retryable=True)
-        self._switch.demand_reconciled()
+        self.demand_reconciled()
         if key is not None and not is_key_text(key):
             what = "Idempotency-Key is not a text of 1 to 128 printable characters"
             raise SignalError(ReasonCode.INVALID_FIELD, what, field="Idempotency-Key")
@@ -163,6 +163,10 @@ class OrderManager:
     def _full(self) -> bool:
         return self._pending >= self._queue_max
 
+    def demand_reconciled(self) -> None:
+        """Raise IntakeError(RECONCILING) while nobody knows what the chain has executed."""
+        self._switch.demand_reconciled()
+
     def stop_accepting(self) -> None:
         """Refuse new signals from now on: the service is stopping."""
         self._accepting = False
@@ -174,7 +178,7 @@ class OrderManager:
 
         Raises IntakeError(RECONCILING) while nobody knows whether the chain has executed it.
         """
-        self._switch.demand_reconciled()
+        self.demand_reconciled()
         at_us = self._clock.now_us()
         outcome, order = await self._store.cancel(account, order_id, at_us)
         if outcome in (CancelOutcome.REQUESTED, CancelOutcome.CANCELED):

@@ -56,6 +56,7 @@ class Resolver:
         Raises SignalError, NotFoundError(ORDER_NOT_FOUND), ResolutionError, or IntakeError.
         """
         word = parse_word(body)
+        self._manager.demand_reconciled()
         await self._known(account, order_id)
         async with self._engine.taken_over(account, order_id) as held:
             if held is None or held.live is None:

@@ -13,6 +13,7 @@ from app.domain.order import OrderStatus, OrderView
 from app.engine.held import Held
 from app.engine.order_time import OrderTime
 from app.engine.ports import Balances, Claimed, LostLease, Shortage
+from app.engine.store_port import Halted
 from tests.domain import makers
 from tests.engine.fake_store import busy, unknown
 from tests.engine.rig import Rig
@@ -156,7 +157,7 @@ async def test_writes_go_in_single_file() -> None:
 async def store_attempt(rig: Rig, held: Held) -> None:
     """Give the order a live attempt."""
 
-    async def unit(claimed: Claimed) -> Claimed | LostLease | Shortage:
+    async def unit(claimed: Claimed) -> Claimed | LostLease | Shortage | Halted:
         return await rig.store.store_attempt(
             claimed,
             makers.signed(),

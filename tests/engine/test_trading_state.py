@@ -7,6 +7,7 @@ import pytest
 from app.domain.errors import IntakeError, ReasonCode
 from app.domain.events import EventKind
 from app.domain.order import OrderStatus
+from app.engine.resolution import Resolver
 from app.engine.store_port import TradingState
 from app.engine.trading_state import MarkedWhileRunningError
 from tests.domain.makers import S
@@ -104,7 +105,14 @@ async def test_no_order_is_held_while_the_database_is_reconciled() -> None:
         assert rig.rpc.pushed == []
         assert rig.order(live).status is OrderStatus.SUBMITTED
         assert world.database.rows[waiting].process is None
-        for refused in (rig.post(), rig.manager.cancel("default", live), rig.switch.resume()):
+        resolver = Resolver(rig.ports, engine=rig.engine, manager=rig.manager)
+        word = {"as": "expired", "evidence": "a hunch"}
+        for refused in (
+            rig.post(),
+            rig.manager.cancel("default", live),
+            resolver.resolve("default", live, word),
+            rig.switch.resume(),
+        ):
             with pytest.raises(IntakeError) as caught:
                 await refused
             assert caught.value.code is ReasonCode.RECONCILING
