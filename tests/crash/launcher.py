@@ -3,6 +3,7 @@
 It has no thread and no event loop, so that a fork of it is as good as a new process.
 """
 
+import ctypes
 import gc
 import importlib
 import json
@@ -19,6 +20,7 @@ from tests.crash.points import Point
 
 KILLED = b"killed at the point\n"
 PIECE = 65_536
+PR_SET_PDEATHSIG = 1
 LOADED = (
     "app.cli.serve",
     "alembic.command",
@@ -69,8 +71,15 @@ def reap() -> None:
         return
 
 
+def end_with_parent() -> None:
+    """Leave no service behind when a run is cut off (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def serve(request: Mapping[str, Any], told: socket.socket) -> int:
     """Be the service."""
+    end_with_parent()
     os.chdir(request["folder"])
     os.environ.update(request["env"])
     console = os.open("console.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -128,10 +128,9 @@ def _judged(run: Run, case: Case) -> Findings:
 
 @dataclass(frozen=True)
 class Discovery:
-    """How often each start of each act comes by each point, and how long an act takes."""
+    """How often each start of each act comes by each point."""
 
     times: Mapping[Point, Mapping[tuple[Act, int], int]]
-    seconds: Mapping[str, float]
     findings: Sequence[Result]
     """The acts without a kill; they are judged too."""
 
@@ -148,7 +147,7 @@ class Discovery:
         return [str(point) for point in self.times.keys() - set(every_point(METHODS))]
 
     def first_cases(self) -> list[Case]:
-        """Give a case for each point: its first time, in the shortest act that comes by it."""
+        """Give a case for each point: its first time, in the first act that comes by it."""
         return [self._first(point) for point in sorted(self.times)]
 
     def _first(self, point: Point) -> Case:
@@ -158,7 +157,7 @@ class Discovery:
             for start in (1, 0):
                 if (RESTART, start) in found:
                     return Case(RESTART, point, arm_from=start)
-        act, start = min(found, key=lambda it: (it[1], self.seconds[it[0].name]))
+        act, start = min(found, key=lambda it: (it[1], ACTS.index(it[0])))
         return Case(act, point, arm_from=start)
 
     def later_cases(self, seed: int) -> Iterator[Case]:
@@ -192,8 +191,7 @@ def _discovery(results: Sequence[Result]) -> Discovery:
         for start, points in enumerate(result.reached):
             for point, number in Counter(points).items():
                 times[point][result.case.act, start] = number
-    seconds = {result.case.act.name: result.seconds for result in results}
-    return Discovery(times, seconds, results)
+    return Discovery(times, results)
 
 
 def third(cases: Sequence[Case], seed: int) -> list[Case]:
