@@ -1,5 +1,7 @@
 """When an order is tried again and when it ends, from what is stored alone."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from app.domain.attempt import AttemptStatus
 from app.domain.errors import IllegalMoveError, ReasonCode
 from app.domain.order import OrderStatus
+from app.domain.outcome import ReplyOutcome
 from app.domain.retry import (
     BACKOFF_DOUBLINGS_MAX,
     End,
@@ -20,7 +23,7 @@ from app.domain.retry import (
     out_of_time,
     valid_until,
 )
-from tests.domain.makers import NOW, S, signal, view
+from tests.domain.makers import NOW, S, attempt, push, signal, view
 
 POLICY = RetryPolicy(retry_delay_us=2 * S, max_retries=3)
 LATE = NOW + 300 * S
@@ -77,6 +80,15 @@ def test_nothing_is_signed_unless_everything_allows_it(
     step = next_step(stored, now, POLICY)
     assert isinstance(step, Prepare) is allowed
     assert step == Prepare(len(attempts) + 1) or not allowed
+
+
+@given(st.lists(st.sampled_from(ReplyOutcome), max_size=3), st.sampled_from([NOW, LATE]))
+def test_no_reply_lets_another_attempt_be_signed(replies: list[ReplyOutcome], now: int) -> None:
+    """A stored attempt counts as sent, whatever every method said to its bytes."""
+    pushes = tuple(push(outcome=outcome) for outcome in replies)
+    live = replace(attempt(AttemptStatus.SUBMITTED), submissions=pushes)
+    stored = replace(view(OrderStatus.SUBMITTED), attempts=(live,))
+    assert next_step(stored, now, POLICY) == Watch()
 
 
 def test_a_filled_order_is_watched() -> None:

@@ -217,7 +217,8 @@ class FakeStore:
             return Accepted(order, replayed=True) if same else IntakeRefusal.MISMATCH
         if full:
             return IntakeRefusal.FULL
-        order = _new_order(self.database.placed(new), rejection)
+        placed = new if rejection is not None else self.database.placed(new)
+        order = replace(_new_order(placed, rejection), next_attempt_at_us=new.accepted_at_us)
         self.database.add(Row(OrderView(order, ())))
         kind = EventKind.ACCEPTED if rejection is None else EventKind.REJECTED
         self.database.tell(order.order_id, kind, new.accepted_at_us, {})

@@ -190,6 +190,8 @@ class Simulation:
         weather.cancel()
         self._clear_up()
         async with asyncio.timeout(CALM_SECONDS):
+            await pass_time(2 * CLIENT_SECONDS)
+            self.database.trading = TradingState(halted=False)  # a halt may have been on its way
             await asyncio.gather(*clients)
             while self.database.unsettled():
                 await pass_time(1)
@@ -245,6 +247,8 @@ class Simulation:
         rig = self._rig(name)
         self._haunt(rig, name)
         try:
+            await rig.switch.load()
+            rig.supervisor.start("trading", rig.switch.run())
             await rig.start()
         except (IntakeError, LeaseLostError):
             return
