@@ -19,7 +19,7 @@ FIRST_SEED = int(os.environ.get("SIMULATION_SEED", "0"))
 """Where the seeds begin: the same each time unless another is asked for."""
 LIVES = 25_000
 HALVES = 2
-WORLD_SECONDS_MAX = 300
+RUN_SECONDS_MAX = 600
 SMALL = Case(7, orders=40)
 
 
@@ -36,7 +36,7 @@ def simulated(*words: str, hash_seed: str = "0") -> str:
         env=uncovered(hash_seed),
         capture_output=True,
         text=True,
-        timeout=WORLD_SECONDS_MAX,
+        timeout=RUN_SECONDS_MAX,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
