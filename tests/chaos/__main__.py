@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def main(arguments: list[str]) -> int:
     add("--keep", action="store_true", help="leave databases and logs behind")
     add("--compare", action=argparse.BooleanOptionalAction, default=True, help="calm run and crowd")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no process is left behind
     report = asyncio.run(everything(given))
     text = f"{report.text()}\n\n{report.line()}\n"
     OUTPUT.parent.mkdir(exist_ok=True)
