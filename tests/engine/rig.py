@@ -126,7 +126,10 @@ class Rig:
             transaction_timeout_seconds=knobs.transaction_timeout,
             reserve_lamports=0,
         )
-        self.engine = ExecutionEngine(
+        self.engine = self._engine()
+
+    def _engine(self) -> ExecutionEngine:
+        return ExecutionEngine(
             self.ports,
             manager=self.manager,
             lifecycle=self.lifecycle,
@@ -135,7 +138,7 @@ class Rig:
             lease=self.lease,
             supervisor=self.supervisor,
             switch=self.switch,
-            limits=Limits(knobs.slots, knobs.execution_timeout, knobs.drain),
+            limits=Limits(self.knobs.slots, self.knobs.execution_timeout, self.knobs.drain),
         )
 
     def _trading(self) -> FakeTrading:
