@@ -74,7 +74,7 @@ def sqlite_databases(folder: Path, migrated: bool) -> Databases:
         for end in ("-wal", "-shm", ""):
             files["orders"].with_name(f"orders.db{end}").unlink(missing_ok=True)
         shutil.copy(kept, files["orders"])
-        asyncio.run(mark_database(address_of(str(files["orders"])), whole=False))
+        asyncio.run(mark_database(address_of(str(files["orders"])), whole=True))
 
     return Databases(env, orders, metrics, lambda: None, keep, lose)
 
@@ -129,7 +129,7 @@ class Postgres:
 
         def lose() -> None:
             copy(f"{name}_kept", name)
-            asyncio.run(mark_database(address_of(url), whole=False))
+            asyncio.run(mark_database(address_of(url), whole=True))
 
         return Databases(env, read, read, age, lambda: copy(name, f"{name}_kept"), lose)
 

@@ -25,6 +25,8 @@ ASKING = frozenset({"call", "read", "exchange", "_ask", "ask"})
 POSTGRES = "postgresql"
 UNREACHED = {
     "commit: MetricsDatabase.clear *": "only the command that rebuilds the metrics empties them",
+    "step: _fresh: *": "as above",
+    "step: MetricsKeeper._opened: await asyncio.wait*": "an end that comes just then",
     "commit: mark_database *": "only the commands that reconcile and restore mark a database",
     "commit: SqlRecovery.contradict *": "the chain has what an end denies: never, if all is well",
     "step: verify: *": "only the command that verifies reads a database so",

@@ -98,12 +98,20 @@ class Rewriter(ast.NodeTransformer):
             header = _waits(statement)
             if header is not None:
                 written.append(self._call(header, "before"))
+            if _yields(statement):
+                written.append(self._left(statement))
+                continue
             written.append(self._inside(statement))
             last = isinstance(statement, ast.Return | ast.Raise)
             follows = at + 1 < len(statements) and _waits(statements[at + 1]) is not None
             if header is not None and not last and not follows:
                 written.append(self._call(header, "after"))
         return written
+
+    def _left(self, statement: ast.stmt) -> ast.stmt:
+        """Write a `yield`, which is left in whatever way."""
+        after = self._call(statement, "after")
+        return ast.Try(body=[statement], handlers=[], orelse=[], finalbody=[after])
 
     def _call(self, header: ast.AST, when: str) -> ast.stmt:
         label = self._label(header)
@@ -147,6 +155,10 @@ def _waits(statement: ast.stmt) -> ast.AST | None:
             ):
                 return head
     return None
+
+
+def _yields(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Yield)
 
 
 def _heads(statement: ast.stmt) -> Sequence[ast.AST]:
