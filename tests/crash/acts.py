@@ -122,7 +122,7 @@ def _shows(orders: Documents, name: str, what: str) -> bool:
 
 
 def _was_pushed(attempt: Json) -> bool:
-    return any(each["outcome"] == "accepted" for each in attempt["submissions"])
+    return any(each["outcome"] in ("accepted", "already") for each in attempt["submissions"])
 
 
 def settle(run: Run) -> None:
