@@ -71,7 +71,7 @@ def _test(asked: dict[str, Any], output: int) -> None:
         sys.path.insert(0, asked["app"])
         importlib.import_module("app")  # before pytest puts the sound code's folder first
         code = int(pytest.main([*OPTIONS, *asked["tests"]]))
-    except BaseException:  # noqa: BLE001 - told to whoever asked
+    except Exception:  # noqa: BLE001 - told to whoever asked
         traceback.print_exc()
     finally:
         sys.stdout.flush()
