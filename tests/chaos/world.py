@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -125,6 +126,8 @@ class World:
         self.open_now = 0
         self.open_before = 0
         self.clean = False
+        self.wall: dict[str, float] = {}
+        """How long each stage of the run took, in seconds."""
 
     # ------------------------------------------------------------ life
 
@@ -317,7 +320,7 @@ async def run(plan: Plan) -> Outcome:
     async with running(plan) as (world, http):
         up = time.monotonic()
         outcome = await _live(world, http)
-    wall = {"start": up - begun, "all": time.monotonic() - begun}
+    wall = {"start": up - begun, **world.wall, "all": time.monotonic() - begun}
     return replace(outcome, wall={key: round(took, 1) for key, took in wall.items()})
 
 
@@ -390,13 +393,21 @@ async def conclude(
     world: World, http: aiohttp.ClientSession, bots: Bots, posting: asyncio.Task[None]
 ) -> Outcome:
     """End all trouble, let bots and orders come to their ends, and judge."""
+    times = [time.monotonic()]
     await world.calm(http)
     await _answered(posting, bots, world.plan.settle_seconds)
+    times.append(time.monotonic())
     settled_in = await world.settle()
     await world.all_ready(http)
+    times.append(time.monotonic())
     evidence = await world.evidence(http, bots)
     findings = await asyncio.to_thread(judge, evidence)
+    times.append(time.monotonic())
     world.clean = findings.clean and not findings.in_doubt
+    names = ("answer", "settle", "judge")
+    world.wall |= {
+        name: end - begun for name, (begun, end) in zip(names, pairwise(times), strict=True)
+    }
     return _outcome(world, bots, evidence, findings, settled_in)
 
 
