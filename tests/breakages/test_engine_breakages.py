@@ -9,7 +9,7 @@ from tests.breakages.checks import demand_that_it_is_seen, demand_that_sound_cod
 from tests.breakages.of_engine import BREAKAGES
 from tests.breakages.workshop import Workshop, opened
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.proof
 
 
 @pytest.fixture(scope="module")

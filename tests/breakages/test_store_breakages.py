@@ -10,7 +10,7 @@ from tests.breakages.checks import demand_that_it_is_seen, demand_that_sound_cod
 from tests.breakages.of_store import BREAKAGES
 from tests.breakages.workshop import Workshop, opened
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.proof
 HARMLESS = Breakage(
     name="nothing is broken",
     promise="none",

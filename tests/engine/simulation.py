@@ -182,6 +182,7 @@ class Simulation:
         places = self.rng.choice([1, 1, 2, 3])
         if Evil.COMPANY not in self.evils:
             places = 1
+        self.hits[Evil.COMPANY] += places > 1
         keepers = [asyncio.create_task(self._keep_alive()) for _ in range(places)]
         weather = asyncio.create_task(self._weather())
         clients = [asyncio.create_task(self._client(n)) for n in range(self.orders)]
@@ -388,8 +389,12 @@ class Simulation:
         chain.misled = lambda: strikes(Evil.MISLED, 0.2)
         nulls = 0.5 if strikes(Evil.NULLS, 0.15) else 0.0
         chain.forgets = lambda: nulls > 0 and self.chance(nulls)
-        lies = LIES if Evil.LIES in self.evils else 0.0
-        chain.lied_to = lambda: self.liar.random() < lies
+        chain.lied_to = self._lies
+
+    def _lies(self) -> bool:
+        lies = Evil.LIES in self.evils and self.liar.random() < LIES
+        self.hits[Evil.LIES] += lies
+        return lies
 
     def _change_process(self, rig: Rig) -> None:
         strikes, choice = self.strikes, self.rng.choice

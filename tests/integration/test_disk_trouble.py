@@ -19,7 +19,7 @@ from tests.integration.chain import Chain
 from tests.integration.power import Powered, signal_number
 from tests.shim import Calls
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 STILL_SECONDS = 1.5
 SENDS = {"sendTransaction", "sendBundle"}
 

@@ -11,7 +11,7 @@ from tests.harness import FINAL, wait_until
 from tests.integration.chain import Chain
 from tests.integration.power import Powered
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 SEEDS = range(int(os.environ.get("POWER_LOSSES", "3")))
 """One power loss for each, on one service; `POWER_LOSSES=100` for a long run."""
 SECONDS_MAX = 1.5

@@ -24,7 +24,7 @@ from tests.integration.chain import Chain, running_chain
 from tests.needs import skip_or_fail
 from tests.processes.zombie import STOPS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.postgres]
+pytestmark = [pytest.mark.e2e, pytest.mark.postgres, pytest.mark.proof]
 
 SLOT_MS = 100
 """A blockhash lives for 15 s: a takeover comes well before its end."""
