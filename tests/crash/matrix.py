@@ -114,7 +114,7 @@ def perform(case: Case, where: Places, make: Maker, *, logged: bool = False) -> 
 def _judged(run: Run, case: Case) -> Findings:
     """Perform the act and ask the oracle; an order that does not come to its end counts as lost."""
     try:
-        run.perform(case.act.steps)
+        run.perform([*case.act.steps, Run.settle])
         return judge(run)
     except Exception as error:  # noqa: BLE001 - one case's trouble is a finding, the others go on
         told = f"{type(error).__name__}: {error}"

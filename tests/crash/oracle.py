@@ -10,7 +10,7 @@ from app.domain.events import Event, EventKind, verify_chain
 from tests.chain_oracle import executions_by_order
 from tests.crash.databases import Databases, Rows
 from tests.crash.run import Run
-from tests.crash.service import Json
+from tests.crash.service import Died, Json
 from tests.crash.trail import illegalities
 from tests.harness import FINAL
 from tests.verifier import verify
@@ -46,8 +46,8 @@ class Findings:
 
 def judge(run: Run) -> Findings:
     """Judge a case whose every order has ended, while its service still runs."""
-    orders = run.documents()
-    catch_up(run.databases)
+    run.alive(catch_up)
+    orders = run.alive(Run.documents)
     found = Findings(changed_finals=list(run.changed))
     found.lost += _lost(run, orders)
     by_id = {order["order_id"]: order for order in orders.values()}
@@ -62,11 +62,13 @@ def judge(run: Run) -> Findings:
     return found
 
 
-def catch_up(databases: Databases) -> None:
-    """Wait until every event is sealed, and the metrics have read it."""
+def catch_up(run: Run) -> None:
+    """Wait until every event is sealed, and the metrics have read it; raises Died."""
     end = time.monotonic() + CATCH_UP_SECONDS
-    while not _has_caught_up(databases):
+    while not _has_caught_up(run.databases):
         assert time.monotonic() < end, "seals or metrics are late"
+        if run.service.has_ended():
+            raise Died
         time.sleep(LOOK_SECONDS)
 
 

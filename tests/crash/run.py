@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.crash.databases import Databases
 from tests.crash.points import Point
@@ -15,9 +15,9 @@ from tests.integration.chain import Chain
 
 SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.01
-KILLS_MAX = 3
 SETTLED_ENDS = FINAL - {"filled"}
 
+T = TypeVar("T")
 Documents = Mapping[str, Json]
 """Order documents by the name that the bot gave them."""
 
@@ -48,20 +48,18 @@ class Run:
 
     def perform(self, steps: Sequence["Step"]) -> None:
         """Do one step after the other; one that a death cut short is done again after a start."""
-        self._alive(lambda: None)
         for step in steps:
-            self._alive(lambda step=step: step(self))  # type: ignore[misc]
+            self.alive(step)
 
-    def _alive(self, do: Callable[[], None]) -> None:
+    def alive(self, do: Callable[["Run"], T]) -> T:
+        """Do something with a service that runs, again after each death."""
         while True:
             try:
                 if self.service.has_ended():
                     self._start()
-                do()
+                return do(self)
             except Died:
                 self._take_leave()
-            else:
-                return
 
     def _start(self) -> None:
         begins = self.service.starts

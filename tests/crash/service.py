@@ -1,5 +1,6 @@
 """The service under test: started by the launcher, killed by itself at its point."""
 
+import contextlib
 import json
 import os
 import signal
@@ -162,7 +163,8 @@ class Service:
     def kill(self) -> None:
         """Kill it, if it still runs."""
         if self._pid is not None:
-            os.kill(self._pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
             assert self.has_ended(END_SECONDS)
 
     def close(self) -> None:
