@@ -27,8 +27,8 @@ if [ $# -gt 0 ]; then
     phase chosen $bin/coverage run -m pytest "${spread[@]}" "$@"
 else
     phase most $bin/coverage run -m pytest "${spread[@]}" -m "not proof and not soak"
-    phase proofs $bin/python -m pytest "${spread[@]}" -m proof
-    phase soak $bin/python -m pytest -m soak
+    phase proofs $bin/python -m pytest "${spread[@]}" -o faulthandler_timeout=900 -m proof
+    phase soak $bin/python -m pytest -o faulthandler_timeout=900 -m soak
 fi
 
 $bin/coverage combine --quiet && $bin/coverage json --quiet || failed "no coverage was measured"
