@@ -6,12 +6,13 @@ from functools import partial
 
 from app.bootstrap.methods import MethodsBuilder
 from app.domain.errors import RefusedError, StartupError
+from app.domain.money import SIGNATURE_LAMPORTS
 from app.engine.ports import TipNeeds
 from app.executors.limiter import Limiter
 from app.settings import Settings
 from app.solana.chain import RpcChain
 from app.solana.priority_fees import QuickNodeFees, RecentFees
-from app.transactions.fees import SIGNATURE_LAMPORTS, UNITS_MAX, FeePolicy, tips_of, total
+from app.transactions.fees import UNITS_MAX, FeePolicy, tips_of, total
 from app.transactions.prices import PriceSource
 
 

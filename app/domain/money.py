@@ -10,6 +10,8 @@ from decimal import (
     localcontext,
 )
 
+SIGNATURE_LAMPORTS = 5_000
+"""The network's base fee for each signature; our transactions have one."""
 BASE_UNITS_MAX = 2**63 - 1
 """Largest amount kept, in base units: what a signed 64-bit database column holds."""
 

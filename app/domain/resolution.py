@@ -13,7 +13,7 @@ from app.domain.changes import AttemptUpdate, Change, OrderUpdate
 from app.domain.errors import IllegalMoveError, ReasonCode, ResolutionError, SignalError
 from app.domain.events import EventKind
 from app.domain.market import Market, Token
-from app.domain.money import BASE_UNITS_MAX, amount_string, to_base_units
+from app.domain.money import BASE_UNITS_MAX, SIGNATURE_LAMPORTS, amount_string, to_base_units
 from app.domain.order import Fill, OrderStatus, OrderView
 from app.domain.outcome import Absent, ChainStatus, Heights, ProgramError, Seen
 from app.domain.signal import UNPRINTABLE
@@ -277,7 +277,7 @@ def _told_fill(attempt: StoredAttempt, amounts: Amounts | None) -> Fill:
     return Fill(
         base_amount=amounts.base,
         quote_amount=amounts.quote,
-        network_fee=0,
+        network_fee=SIGNATURE_LAMPORTS,
         priority_fee=attempt.signed.priority_fee_lamports,
         tip=attempt.signed.tip_lamports,
         venue_fee=0,

@@ -10,7 +10,7 @@ from app.domain.attempt import StoredAttempt
 from app.domain.changes import Change
 from app.domain.errors import IntakeError, NotFoundError, ReasonCode, ResolutionError
 from app.domain.order import Fill, OrderView
-from app.domain.outcome import ProgramError, Seen
+from app.domain.outcome import ProgramError, Proof, Seen
 from app.domain.resolution import (
     Hearing,
     Resolution,
@@ -83,6 +83,8 @@ class Resolver:
         at_us = self._clock.now_us()
         made: list[Change]
         if word.resolution is Resolution.FILLED:
+            if shown is None:
+                await self._refuse_dead(attempt)
             fill = self._fill(held.view, attempt, shown)
             made = resolved_filled(
                 held.view, word, told, by=by, at_us=at_us, fill=fill, amounts=amounts
@@ -90,9 +92,16 @@ class Resolver:
         else:
             error = self._error(word.resolution, told, shown)
             made = resolved_unfilled(held.view, word, told, by=by, at_us=at_us, error=error)
-        if not await held.record(lambda _view: made):
+        if not await _recorded(held, made):
             what = "another process took the order meanwhile"
             raise IntakeError(ReasonCode.DATABASE_BUSY, what, todo="try again", retryable=True)
+
+    async def _refuse_dead(self, attempt: StoredAttempt) -> None:
+        """Raise ResolutionError when it is proved that the attempt never landed and never will."""
+        if isinstance(await self._chain.prove_dead(attempt), Proof):
+            raise _contradicted(
+                "it is proved that it did not land: the service settles it by itself"
+            )
 
     def _fill(
         self, view: OrderView, attempt: StoredAttempt, shown: LandedTransaction | None
@@ -121,6 +130,15 @@ class Resolver:
         seen = (each.status.error for each in told if isinstance(each.status, Seen))
         error = next(seen, None)
         return None if error is None else self._trading.explain(error, ()).error
+
+
+async def _recorded(held: Held, made: Sequence[Change]) -> bool:
+    """Write the changes; after a failure of the write only the order itself tells what became of it."""
+    try:
+        return await held.record(lambda _view: made)
+    except IntakeError as error:
+        todo = "read the order, then try again"
+        raise IntakeError(error.code, error.what, todo=todo, retryable=error.retryable) from error
 
 
 def _not_in_doubt(view: OrderView) -> ResolutionError:

@@ -16,6 +16,7 @@ from app.domain.attempt import Spend
 from app.domain.errors import ReasonCode, RefusedError
 from app.domain.market import Market, Token
 from app.domain.memo import Memo, client_hash
+from app.domain.money import SIGNATURE_LAMPORTS
 from app.domain.order import Order
 from app.domain.quote import Quote, SwapIntent
 from app.engine.ports import Quoted, TipNeeds
@@ -62,7 +63,7 @@ class Construction:
 
     def cost(self, priority_fee_lamports: int) -> int:
         """Give fees and tips of this attempt; rents are none, as they stay the wallet's."""
-        return fees.SIGNATURE_LAMPORTS + priority_fee_lamports + fees.total(self.tips)
+        return SIGNATURE_LAMPORTS + priority_fee_lamports + fees.total(self.tips)
 
 
 class TransactionBuilder:

@@ -6,15 +6,13 @@ from typing import Final
 
 from app.domain.attempt import AttemptStatus, StoredAttempt
 from app.domain.errors import ReasonCode, RefusedError
-from app.domain.money import ceil_div
+from app.domain.money import SIGNATURE_LAMPORTS, ceil_div
 from app.domain.quote import BPS
 from app.engine.ports import TipNeeds
 from app.transactions.prices import PriceSource
 
 UNITS_MAX: Final = 1_400_000
 """The most compute units that a transaction may ask for: what drafts are simulated with."""
-SIGNATURE_LAMPORTS: Final = 5_000
-"""The network's base fee for each signature."""
 UNIT_PRICE_DEFAULT: Final = 10_000
 """Micro-lamports for a compute unit when nothing else is configured."""
 UNIT_PRICE_MAX: Final = 50_000_000

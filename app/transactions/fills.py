@@ -10,12 +10,11 @@ from solders.transaction import VersionedTransaction
 
 from app.domain.attempt import StoredAttempt
 from app.domain.errors import ReasonCode, TransientError
-from app.domain.money import ceil_div
+from app.domain.money import SIGNATURE_LAMPORTS, ceil_div
 from app.domain.order import Fill
 from app.domain.quote import Quote
 from app.engine.ports import LandedTransaction
 from app.transactions import logs
-from app.transactions.fees import SIGNATURE_LAMPORTS
 from app.transactions.guard import decompile, transfer_lamports
 from app.transactions.tokens import SYSTEM_PROGRAM
 from app.transactions.venues.base import Report, Terms, Venue

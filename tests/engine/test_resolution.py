@@ -8,6 +8,7 @@ import pytest
 from app.domain.attempt import AttemptStatus
 from app.domain.errors import IntakeError, NotFoundError, ReasonCode, ResolutionError, SignalError
 from app.domain.events import EventKind
+from app.domain.money import SIGNATURE_LAMPORTS
 from app.domain.order import OrderStatus
 from app.domain.outcome import Commitment, Seen, Unreachable
 from app.engine.order_manager import DEFAULT_ACCOUNT
@@ -138,7 +139,7 @@ async def test_a_fill_that_nobody_shows_is_recorded_as_told_and_settled() -> Non
         order, signed = rig.order(order_id), only(rig, order_id).signed
         assert order.fill is not None
         assert (order.fill.base_amount, order.fill.quote_amount) == (10_000_000, 1_850_000)
-        assert (order.fill.network_fee, order.fill.venue_fee) == (0, 0)
+        assert (order.fill.network_fee, order.fill.venue_fee) == (SIGNATURE_LAMPORTS, 0)
         assert (order.fill.priority_fee, order.fill.tip) == (
             signed.priority_fee_lamports,
             signed.tip_lamports,
@@ -254,6 +255,23 @@ async def test_silence_is_no_evidence(how: str) -> None:
         assert await refused(rig, order_id, how) is ReasonCode.RESOLUTION_TOO_EARLY
 
 
+async def test_no_fill_is_told_of_an_attempt_that_is_proved_dead() -> None:
+    """The proof may be had just then: the service goes on by it, and executes the order."""
+    async with running(Rig()) as rig:
+        order_id = await doubted(rig)
+        gate = rig.chain.script.gate("testimony")
+        operator = asyncio.create_task(resolve(rig, order_id, "filled", **AMOUNTS))
+        await gate.reached.wait()
+        rig.chain.down.clear()
+        rig.chain.fate = rig.chain.land
+        gate.opened.set()
+        with pytest.raises(ResolutionError) as caught:
+            await operator
+        assert caught.value.code is ReasonCode.RESOLUTION_CONTRADICTED
+        assert EventKind.RESOLVED not in rig.database.kinds(order_id)
+        await rig.reaches(order_id, OrderStatus.FILLED)
+
+
 async def test_only_what_is_in_doubt_is_resolved() -> None:
     """What waits, what may still land, what has ended, and what does not exist is left alone."""
     async with running(Rig()) as rig:
@@ -353,8 +371,9 @@ async def test_a_resolution_that_is_cut_off_leaves_the_order_watched() -> None:
         rig.chain.down -= {"statuses"}
         rig.store.script.add("record", Fault(refuses=busy()))
         rig.store.script.add("release", Fault(refuses=busy()))
-        with pytest.raises(IntakeError):
+        with pytest.raises(IntakeError) as caught:
             await resolve(rig, order_id, "failed")
+        assert caught.value.todo == "read the order, then try again"
         rig.chain.down.clear()
         rig.chain.fate = rig.chain.land
         await rig.reaches(order_id, OrderStatus.FILLED)
