@@ -107,7 +107,7 @@ class History(Protocol):
         ...
 
     async def found(self, signature: str) -> Found:
-        """Read a finalized transaction with its bytes."""
+        """Read a finalized transaction; its bytes bear their signatures, endpoints agree on the rest."""
         ...
 
 
@@ -119,7 +119,7 @@ class Reader(Protocol):
     ) -> Recovered | None:
         """Give what a transaction tells; None when not this wallet signed it with a memo of ours.
 
-        Raises RefusedError when it is ours and cannot be read.
+        Raises RefusedError when it is ours and cannot be read, TransientError when its bytes are forged.
         """
         ...
 

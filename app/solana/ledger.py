@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from solders.transaction import VersionedTransaction
-
 from app.domain.attempt import StoredAttempt
 from app.domain.errors import TransientError
 from app.domain.outcome import Absent, ChainStatus, Commitment, Heights, Seen, Unreachable
@@ -114,12 +112,9 @@ class RpcLedger:
     async def signed_by(self, signature: str, wallet: str) -> bool | Unreachable:
         """See the port."""
         try:
-            found = await self._histories.found(signature)
+            return wallet in await self._histories.signers(signature)
         except TransientError as error:
             return Unreachable(error.what)
-        message = VersionedTransaction.from_bytes(found.raw).message
-        signers = message.account_keys[: message.header.num_required_signatures]
-        return wallet in [str(key) for key in signers]
 
     async def mentions(
         self, wallet: str, since_slot: int, *, whole: bool

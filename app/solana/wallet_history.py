@@ -1,18 +1,16 @@
 """A wallet's finalized transactions, from each endpoint by itself: none may hide what another shows."""
 
 import asyncio
-import base64
-import binascii
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
-
-from solders.transaction import VersionedTransaction
 
 from app.domain.errors import ReasonCode, TransientError
 from app.domain.outcome import Heights
 from app.engine.recovery_port import Found, Mention
 from app.solana import decode
 from app.solana.endpoints import words
+from app.solana.found import OPTIONS, agreed, read_found, read_signers
 from app.solana.json_rpc import JsonRpcClient, Result
 
 PAGE: Final = 1_000
@@ -62,19 +60,34 @@ class WalletHistories:
         return _united(await self._all(ask))
 
     async def found(self, signature: str) -> Found:
-        """See the port; its bytes bear the wallet's signature, so that one endpoint is enough."""
+        """See the port: who signed is proved by the bytes, what it did by as many as are needed."""
+        told = await self._told(lambda client: _transaction(client, signature, read_found))
+        try:
+            return agreed(told, self._needed)
+        except ValueError as error:
+            raise _unavailable([f"{signature}: {error}"]) from None
+
+    async def signers(self, signature: str) -> Sequence[str]:
+        """Name who signed a finalized transaction: its bytes prove it, so that one endpoint is enough.
+
+        Raises TransientError without one that has it.
+        """
         whys = []
         for client in self._clients:
             try:
                 await self._demand_chain(client)
-                return await _found(client, signature)
+                return await _transaction(client, signature, read_signers)
             except ValueError as error:
                 whys.append(str(error))
         raise _unavailable(whys)
 
     async def _all(self, ask: Callable[[JsonRpcClient], Awaitable[T]]) -> list[T]:
         """Ask every endpoint; raises TransientError unless enough answer."""
+        return [answer for _, answer in await self._told(ask)]
 
+    async def _told(
+        self, ask: Callable[[JsonRpcClient], Awaitable[T]]
+    ) -> list[tuple[JsonRpcClient, T]]:
         async def one(client: JsonRpcClient) -> T | str:
             try:
                 await self._demand_chain(client)
@@ -87,7 +100,7 @@ class WalletHistories:
         sound = [(client, answer) for client, answer in told if not isinstance(answer, str)]
         if len({client.endpoint for client, _ in sound}) < self._needed:
             raise _unavailable([answer for answer in answers if isinstance(answer, str)])
-        return [answer for _, answer in sound]
+        return sound
 
     async def _demand_chain(self, client: JsonRpcClient) -> None:
         known = await ask(client, "getGenesisHash", [], decode.text)
@@ -107,14 +120,22 @@ def _united(histories: Sequence[Sequence[Mention]]) -> list[Mention]:
     united = [
         Mention(
             signature=signature,
-            slot=told[0].slot,
+            slot=_most(each.slot for each in told),
             failed=all(each.failed for each in told),
             memo="; ".join({each.memo: None for each in told if each.memo}) or None,
-            unix_time=next((each.unix_time for each in told if each.unix_time), None),
+            unix_time=_most(each.unix_time for each in told),
         )
         for signature, told in by_signature.items()
     ]
     return sorted(united, key=lambda each: each.slot, reverse=True)
+
+
+H = TypeVar("H", bound=Hashable)
+
+
+def _most(told: Iterable[H]) -> H:
+    """Give what most tell; it decides nothing: what does is read from the transaction itself."""
+    return Counter(told).most_common(1)[0][0]
 
 
 # ---------------------------------------------------------------- one endpoint
@@ -196,40 +217,11 @@ def _mention(entry: Mapping[str, object]) -> Mention:
     )
 
 
-async def _found(client: JsonRpcClient, signature: str) -> Found:
-    options = {**FINALIZED, "encoding": "base64", "maxSupportedTransactionVersion": 0}
-    return await ask(
-        client, "getTransaction", [signature, options], lambda result: _bytes(result, signature)
-    )
-
-
-def _bytes(result: object, signature: str) -> Found:
-    """Read getTransaction in base64: the bytes name the accounts that its balances are about."""
-    document = decode.mapping(result)
-    encoded = decode.text(decode.sequence(document.get("transaction"))[0])
-    try:
-        raw = base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
-        raise ValueError("no base64") from error
-    transaction = VersionedTransaction.from_bytes(raw)
-    if str(transaction.signatures[0]) != signature:
-        raise ValueError("another transaction")
-    keys = [str(key) for key in transaction.message.account_keys]
-    shown = {**document, "transaction": {"message": {"accountKeys": keys}}}
-    landed = decode.transaction(shown, signature)
-    meta = decode.mapping(document.get("meta"))
-    return Found(raw, landed, _mints(meta, landed.account_keys))
-
-
-def _mints(meta: Mapping[str, object], keys: Sequence[str]) -> Mapping[str, str]:
-    rows = [
-        decode.mapping(row)
-        for side in ("preTokenBalances", "postTokenBalances")
-        for row in decode.sequence(meta.get(side) or [])
-    ]
-    return {
-        keys[decode.integer(row.get("accountIndex"))]: decode.text(row.get("mint")) for row in rows
-    }
+async def _transaction(
+    client: JsonRpcClient, signature: str, read: Callable[[object, str], T]
+) -> T:
+    params = [signature, dict(OPTIONS)]
+    return await ask(client, "getTransaction", params, lambda result: read(result, signature))
 
 
 async def ask(

@@ -9,7 +9,7 @@ from solders.message import MessageV0
 from solders.transaction import VersionedTransaction
 
 from app.domain.attempt import Blockhash, Signed, Spend
-from app.domain.errors import ReasonCode, RefusedError
+from app.domain.errors import ReasonCode, RefusedError, TransientError
 from app.domain.market import Market, PoolRef
 from app.domain.memo import Memo, parse_memo
 from app.domain.quote import Limit, Quote, SwapIntent
@@ -47,11 +47,13 @@ def read_recovered(
 ) -> Recovered | None:
     """Read a transaction back; None when not this wallet signed and paid it with a memo of ours.
 
-    Anybody can name a wallet, and write any memo: only the wallet's own signature tells. What the chain
-    does not have stands for what cannot matter any more: the last valid height is `until_height`, no
-    earlier than the true one. Raises RefusedError when it is ours and its swap cannot be read.
+    Anybody can name a wallet, and write any memo: only the wallet's own signature tells. Bytes without
+    their signatures are not what landed, and raise TransientError: who passes them over hides what did.
+    What the chain does not have stands for what cannot matter any more: the last valid height is
+    `until_height`, no earlier than the true one. Raises RefusedError when it is ours and its swap cannot
+    be read.
     """
-    message, memo = _ours(found.raw, wallet)
+    message, memo = _ours(found, wallet)
     if message is None or memo is None:
         return None
     instructions = decompile(message)
@@ -91,12 +93,16 @@ def read_recovered(
     )
 
 
-def _ours(raw: bytes, wallet: str) -> tuple[MessageV0 | None, Memo | None]:
-    transaction = VersionedTransaction.from_bytes(raw)
+def _ours(found: Found, wallet: str) -> tuple[MessageV0 | None, Memo | None]:
+    transaction = VersionedTransaction.from_bytes(found.raw)
+    signed = transaction.verify_with_results()
+    if not signed or not all(signed):
+        what = f"the bytes shown of transaction {found.landed.signature} are not what was signed"
+        raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what)
     message = transaction.message
     if not isinstance(message, MessageV0) or message.address_table_lookups:
         return None, None
-    if str(message.account_keys[0]) != wallet or not all(transaction.verify_with_results()):
+    if str(message.account_keys[0]) != wallet:
         return None, None
     texts = (bytes(i.data) for i in decompile(message) if i.program_id == MEMO_PROGRAM)
     memos = [memo for text in texts if (memo := parse_memo(text.decode("utf-8", "replace")))]

@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import pytest
+from solders.hash import Hash
 from solders.keypair import Keypair
-from solders.message import MessageV0
+from solders.message import MessageHeader, MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from app.domain.attempt import Signed
-from app.domain.errors import ReasonCode, RefusedError
+from app.domain.errors import ReasonCode, RefusedError, TransientError
 from app.domain.memo import client_hash
 from app.domain.order import Fill, Order
 from app.domain.signal import US, Action
@@ -129,7 +130,7 @@ async def test_what_was_ordered_is_told_by_what_landed(wanted: Order) -> None:
 
 
 async def test_nobody_elses_word_is_taken() -> None:
-    """Another wallet's transaction, bytes with a wrong signature, and memos that are not ours alone."""
+    """Another wallet's transaction, and memos that are not ours alone."""
     landing = await Landing.of(order())
     text = "synergy7:0198c0de-0000-7000-8000-000000000002/1/0123456789abcdef"
     assert landing.read(landing.with_memos(text)) is not None
@@ -138,9 +139,24 @@ async def test_nobody_elses_word_is_taken() -> None:
     assert landing.read(landing.with_memos(text, key=stranger)) is None
     for memos in ([], ["synergy7:x"], [text, text], [f"{text} "]):
         assert landing.read(landing.with_memos(*memos)) is None, memos
-    raw = bytearray(landing.with_memos(text).raw)
-    raw[10] ^= 1
-    assert landing.read(replace(landing.found, raw=bytes(raw))) is None
+
+
+async def test_bytes_that_were_not_signed_are_no_transaction_to_pass_over() -> None:
+    """A node that shows them hides what landed: it would be traded again."""
+    landing = await Landing.of(order())
+    at = landing.found.raw.find(
+        bytes(VersionedTransaction.from_bytes(landing.found.raw).message.recent_blockhash)
+    )
+    for changed in (10, at):  # a signature's byte, and one of what it signs
+        raw = bytearray(landing.found.raw)
+        raw[changed] ^= 1
+        with pytest.raises(TransientError, match="not what was signed"):
+            landing.read(replace(landing.found, raw=bytes(raw)))
+    unsigned = VersionedTransaction.populate(
+        MessageV0(MessageHeader(0, 0, 0), [], Hash.default(), [], []), []
+    )
+    with pytest.raises(TransientError, match="not what was signed"):
+        landing.read(replace(landing.found, raw=bytes(unsigned)))
 
 
 async def test_a_failure_needs_everybodys_word() -> None:
