@@ -110,11 +110,11 @@ def _attempt(storing: Storing) -> StoredAttempt:
     )
 
 
-def store_recovered(conn: Connection, view: OrderView, lost: Recovered) -> None:
+def store_recovered(conn: Connection, view: OrderView, lost: Recovered) -> int:
     """Insert an attempt that was found on the chain: its bytes have left somebody, so it is submitted.
 
     It follows no plan: there is nothing left to push. It keeps its memo's number, unless others were
-    signed without knowing of it.
+    signed without knowing of it: the number is given back.
     """
     order, number = view.order, max(lost.memo.number, view.next_number)
     attempt = StoredAttempt(
@@ -128,6 +128,7 @@ def store_recovered(conn: Connection, view: OrderView, lost: Recovered) -> None:
         signed_at_us=lost.at_us or order.accepted_at_us,
     )
     change(conn, _INSERT, attempt_values(attempt, order.account))
+    return number
 
 
 def _told(attempt: StoredAttempt) -> dict[str, object]:

@@ -2,16 +2,16 @@
 
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, insert, literal_column, select, update
+from sqlalchemy import Connection, insert, literal_column, select
 
 from app.database.attempts import store_recovered
+from app.database.contradictions import stop
 from app.database.documents import clean
 from app.database.intake import told
 from app.database.recovery import attempt_told, order
 from app.database.rows import order_of, order_values
 from app.database.tables import OPEN, ORDERS
 from app.database.trail import Note, append
-from app.domain.errors import ReasonCode
 from app.domain.events import EventKind
 from app.domain.memo import client_hash
 from app.domain.order import NewOrder, OrderStatus, OrderView
@@ -38,11 +38,11 @@ def recover_order(conn: Connection, lost: Recovered, account: str, at_us: int) -
         "event_seq": 2,
     }
     stored = conn.execute(_INSERT, values).one()
-    store_recovered(conn, OrderView(order_of(stored), ()), lost)
+    number = store_recovered(conn, OrderView(order_of(stored), ()), lost)
     data = {**told(values), "client_hash": lost.memo.client_hash}
     notes = [
         Note(EventKind.ORDER_RECOVERED, new.accepted_at_us, data),
-        Note(EventKind.ATTEMPT_RECOVERED, at_us, attempt_told(lost)),
+        Note(EventKind.ATTEMPT_RECOVERED, at_us, attempt_told(lost, number)),
     ]
     append(conn, account=account, order_id=new.order_id, last_seq=2, notes=notes)
     return _end_twins(conn, lost, at_us)
@@ -79,26 +79,6 @@ _OPEN_KEYS = select(
     ORDERS.c.client_order_id,
     ORDERS.c.status,
 ).where(literal_column(OPEN), ORDERS.c.client_hash.is_(None))
-_END = (
-    update(ORDERS)
-    .where(ORDERS.c.order_id == bindparam("id"))
-    .values(
-        status=OrderStatus.CANCELED.value,
-        reason_code=ReasonCode.ALREADY_EXECUTED.value,
-        reason=bindparam("why"),
-        ended_at_us=bindparam("at"),
-        process=None,
-        version=ORDERS.c.version + 1,
-        event_seq=ORDERS.c.event_seq + 1,
-    )
-    .returning(ORDERS.c.event_seq)
-)
-_STOP = (
-    update(ORDERS)
-    .where(ORDERS.c.order_id == bindparam("id"), ORDERS.c.cancel_requested_at_us.is_(None))
-    .values(cancel_requested_at_us=bindparam("at"), event_seq=ORDERS.c.event_seq + 1)
-    .returning(ORDERS.c.event_seq)
-)
 
 
 def _end_twins(conn: Connection, lost: Recovered, at_us: int) -> int:
@@ -112,22 +92,7 @@ def _end_twins(conn: Connection, lost: Recovered, at_us: int) -> int:
         if lost.memo.client_hash not in {client_hash(row.account, key) for key in keys if key}:
             continue
         ended += 1
-        if row.status == OrderStatus.SUBMITTED.value:
-            seq = conn.scalar(_STOP, {"id": row.order_id, "at": at_us})
-            note = Note(EventKind.CANCEL_REQUESTED, at_us, {})
-        else:
-            why = clean(f"its key was executed before, by order {lost.memo.order_id}")
-            seq = conn.scalar(_END, {"id": row.order_id, "why": why, "at": at_us})
-            note = Note(EventKind.ENDED, at_us, _ended(why))
-        if seq is not None:
-            append(conn, account=row.account, order_id=row.order_id, last_seq=seq, notes=[note])
+        why = clean(f"its key was executed before, by order {lost.memo.order_id}")
+        alive = row.status == OrderStatus.SUBMITTED.value
+        stop(conn, row.order_id, row.account, alive=alive, why=why, at_us=at_us)
     return ended
-
-
-def _ended(why: str) -> dict[str, object]:
-    return {
-        "status": OrderStatus.CANCELED.value,
-        "reason_code": ReasonCode.ALREADY_EXECUTED.value,
-        "reason": why,
-        "program_error": None,
-    }

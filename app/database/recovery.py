@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     Connection,
+    and_,
     bindparam,
     exists,
     func,
@@ -17,18 +18,17 @@ from sqlalchemy import (
 from app.database import trail
 from app.database.attempts import store_recovered
 from app.database.claims import LEASE_US, Holder, take
-from app.database.documents import clean, dump
+from app.database.documents import dump
 from app.database.expressions import NowUs
 from app.database.reading import views_of
 from app.database.record import record
-from app.database.tables import ATTEMPTS, EVENTS, LIVE, META, ORDERS, PROCESSES
+from app.database.tables import ATTEMPTS, LIVE, META, ORDERS, PROCESSES
 from app.database.trading import HALTED, PUT, RECONCILING, REMOVE
 from app.database.trail import Note, append
-from app.database.undo import Undo
 from app.domain.attempt import AttemptStatus
 from app.domain.changes import Change
-from app.domain.errors import IllegalMoveError, ReasonCode, StartupError
-from app.domain.events import SYSTEM, EventKind
+from app.domain.errors import IllegalMoveError, ReasonCode, StartupError, TransientError
+from app.domain.events import EventKind
 from app.domain.order import OrderStatus, OrderView
 from app.engine.ports import Claimed
 from app.engine.recovery_port import Mark, Recovered
@@ -97,15 +97,25 @@ def begin(conn: Connection, holder: Holder) -> Mark | None:
     return _mark_of(document)
 
 
-def note_height(conn: Connection, until_height: int) -> Mark:
+def demand_mark(conn: Connection, holder: Holder) -> dict[str, Any]:
+    """Give the mark, locked until this transaction ends; each unit of a reconciliation begins with it.
+
+    Raises TransientError unless the process has it: another one took it over, or is done.
+    """
+    document = _mark(conn)
+    if document is None or document.get("process") != holder.process_id:
+        what = "another process reconciles the database, or it is reconciled"
+        raise TransientError(ReasonCode.RECONCILING, what)
+    return document
+
+
+def note_height(conn: Connection, holder: Holder, until_height: int) -> Mark:
     """Note the height to wait for, and since which slot transactions may be unknown; both only once.
 
     What the database does not know was stored after all that it knows, and landed later than it was
     stored. So it is not older than the newest slot in it, and this is read before anything is added.
     """
-    document = _mark(conn)
-    if document is None:
-        raise Undo(Mark(whole=False))
+    document = demand_mark(conn, holder)
     newest = [slot for slot in conn.execute(_NEWEST).one() if slot is not None]
     before = document.get("since_slot")
     slots = [max(newest)] if newest else []
@@ -194,8 +204,8 @@ def recover_attempt(
             raise IllegalMoveError(f"order {view.order.order_id} is held and not held")
         claimed = take(conn, holder, view.order.order_id, at_us)
     seq = conn.scalar(_SUBMIT, {"id": view.order.order_id})
-    store_recovered(conn, claimed.view, lost)
-    note = Note(EventKind.ATTEMPT_RECOVERED, at_us, attempt_told(lost))
+    number = store_recovered(conn, claimed.view, lost)
+    note = Note(EventKind.ATTEMPT_RECOVERED, at_us, attempt_told(lost, number))
     append(
         conn,
         account=view.order.account,
@@ -206,10 +216,11 @@ def recover_attempt(
     return True
 
 
-def attempt_told(lost: Recovered) -> dict[str, object]:
-    """Say what the trail keeps of an attempt that was found on the chain."""
+def attempt_told(lost: Recovered, number: int) -> dict[str, object]:
+    """Say what the trail keeps of an attempt that was found on the chain, and stored by a number."""
     return {
-        "number": lost.memo.number,
+        "number": number,
+        "memo_number": lost.memo.number,
         "signature": lost.signed.signature,
         "wallet": lost.wallet,
         "slot": lost.slot,
@@ -218,13 +229,13 @@ def attempt_told(lost: Recovered) -> dict[str, object]:
     }
 
 
-_BARE = select(ORDERS.c.order_id).where(
+_IS_BARE = and_(
     ORDERS.c.status == OrderStatus.SUBMITTED.value,
     ~exists().where(ATTEMPTS.c.order_id == ORDERS.c.order_id, literal_column(f"attempts.{LIVE}")),
 )
 _REQUEUE = (
     update(ORDERS)
-    .where(ORDERS.c.order_id.in_(bindparam("ids", expanding=True)))
+    .where(_IS_BARE)
     .values(
         status=OrderStatus.QUEUED.value,
         in_doubt_since_us=None,
@@ -241,7 +252,7 @@ def requeue_bare(conn: Connection, at_us: int) -> int:
 
     Only after the chain's whole history was read: it landed nowhere, and is past its life.
     """
-    rows = conn.execute(_REQUEUE, {"ids": list(conn.scalars(_BARE))}).all()
+    rows = conn.execute(_REQUEUE).all()
     reason = "its attempt was lost with a damaged database, and never landed"
     data = {
         "reason_code": ReasonCode.ATTEMPT_EXPIRED.value,
@@ -258,60 +269,3 @@ def requeue_bare(conn: Connection, at_us: int) -> int:
             notes=[note],
         )
     return len(rows)
-
-
-# ---------------------------------------------------------------- what cannot be made good
-
-_TOLD = (
-    select(EVENTS.c.event_id)
-    .where(
-        EVENTS.c.order_id == bindparam("id"),
-        EVENTS.c.kind == bindparam("told_kind"),
-        EVENTS.c.data.contains(bindparam("named")),
-    )
-    .limit(1)
-)
-_CONTRADICT = (
-    update(ORDERS)
-    .where(ORDERS.c.order_id == bindparam("id"))
-    .values(reason=bindparam("why"), event_seq=ORDERS.c.event_seq + 1)
-    .returning(ORDERS.c.event_seq)
-)
-
-
-def _was_told(conn: Connection, order_id: str, kind: EventKind, signature: str) -> bool:
-    values = {"id": order_id, "told_kind": kind.value, "named": signature}
-    return conn.scalar(_TOLD, values) is not None
-
-
-def contradict(conn: Connection, order_id: str, signature: str, slot: int, at_us: int) -> bool:
-    """Tell of an execution that an order's stored end denies, in its trail and in its reason.
-
-    The status stays: nothing moves out of an end. False when it was told before.
-    """
-    view = order(conn, order_id)
-    if view is None or _was_told(conn, order_id, EventKind.CONTRADICTED, signature):
-        return False
-    what = f"contradicted by the chain: transaction {signature} executed it in slot {slot}"
-    why = f"{view.order.reason}; {what}" if view.order.reason else what
-    seq = conn.scalar(_CONTRADICT, {"id": order_id, "why": clean(why)})
-    data = {"signature": signature, "slot": slot, "status": view.order.status.value}
-    note = Note(EventKind.CONTRADICTED, at_us, data)
-    append(
-        conn,
-        account=view.order.account,
-        order_id=order_id,
-        last_seq=int(seq or 0),
-        notes=[note],
-    )
-    return True
-
-
-def note_failure(conn: Connection, lost: Recovered, at_us: int) -> bool:
-    """Tell of a failed transaction that nothing was known of; False when it was told before."""
-    seq = trail.next_own_seq(conn)
-    if _was_told(conn, SYSTEM, EventKind.FAILED_UNKNOWN, lost.signed.signature):
-        return False
-    data = {"order_id": lost.memo.order_id, **attempt_told(lost)}
-    trail.append_own(conn, seq, Note(EventKind.FAILED_UNKNOWN, at_us, data))
-    return True

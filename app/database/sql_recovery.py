@@ -1,15 +1,21 @@
 """SqlRecovery: the RecoveryStore on a database; each method is one unit of work or one read."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from app.database import lost_orders, recovery
+from sqlalchemy import Connection
+
+from app.database import contradictions, lost_orders, recovery
 from app.database.claims import Holder
 from app.database.engine import Database
-from app.database.places import ORDERS, SYSTEM
+from app.database.groups import Unit
+from app.database.places import ORDERS, SYSTEM, Place
 from app.domain.attempt import AttemptStatus
 from app.domain.changes import Change
 from app.domain.order import OrderView
 from app.engine.recovery_port import Mark, Recovered
+
+T = TypeVar("T")
 
 
 class SqlRecovery:
@@ -23,9 +29,18 @@ class SqlRecovery:
     async def begin(self) -> Mark | None:
         return await self._database.write(lambda conn: recovery.begin(conn, self._holder), SYSTEM)
 
+    async def _write(self, unit: Unit[T], place: Place) -> T:
+        """Write as the process that has the mark: one that lost it writes nothing any more."""
+
+        def fenced(conn: Connection) -> T:
+            recovery.demand_mark(conn, self._holder)
+            return unit(conn)
+
+        return await self._database.write(fenced, place)
+
     async def note_height(self, until_height: int) -> Mark:
-        return await self._database.write(
-            lambda conn: recovery.note_height(conn, until_height), SYSTEM
+        return await self._write(
+            lambda conn: recovery.note_height(conn, self._holder, until_height), SYSTEM
         )
 
     async def wallets(self) -> Sequence[str]:
@@ -38,32 +53,30 @@ class SqlRecovery:
         return await self._database.read(lambda conn: recovery.order(conn, order_id, lock=False))
 
     async def recover_order(self, lost: Recovered, account: str, at_us: int) -> int | None:
-        return await self._database.write(
+        return await self._write(
             lambda conn: lost_orders.recover_order(conn, lost, account, at_us),
             (ORDERS, lost.memo.order_id),
         )
 
     async def recover_attempt(self, lost: Recovered, burial: Sequence[Change], at_us: int) -> bool:
-        return await self._database.write(
+        return await self._write(
             lambda conn: recovery.recover_attempt(conn, self._holder, lost, burial, at_us),
             (ORDERS, lost.memo.order_id),
         )
 
     async def contradict(self, order_id: str, signature: str, slot: int, at_us: int) -> bool:
-        return await self._database.write(
-            lambda conn: recovery.contradict(conn, order_id, signature, slot, at_us),
+        return await self._write(
+            lambda conn: contradictions.contradict(conn, order_id, signature, slot, at_us),
             (ORDERS, order_id),
         )
 
     async def note_failure(self, lost: Recovered, at_us: int) -> bool:
-        return await self._database.write(
-            lambda conn: recovery.note_failure(conn, lost, at_us), SYSTEM
+        return await self._write(
+            lambda conn: contradictions.note_failure(conn, lost, at_us), SYSTEM
         )
 
     async def requeue_bare(self, at_us: int) -> int:
-        return await self._database.write(
-            lambda conn: recovery.requeue_bare(conn, at_us), (ORDERS, "")
-        )
+        return await self._write(lambda conn: recovery.requeue_bare(conn, at_us), (ORDERS, ""))
 
     async def reconciled(self, tally: Mapping[str, object], at_us: int) -> None:
-        await self._database.write(lambda conn: recovery.reconciled(conn, tally, at_us), SYSTEM)
+        await self._write(lambda conn: recovery.reconciled(conn, tally, at_us), SYSTEM)

@@ -11,7 +11,8 @@ from app.database.backup import mark_database
 from app.database.orders import SqlStore, open_store
 from app.domain import changes
 from app.domain.attempt import AttemptStatus
-from app.domain.errors import ReasonCode, StartupError
+from app.domain.audit import differences
+from app.domain.errors import ReasonCode, StartupError, TransientError
 from app.domain.events import SYSTEM, EventKind, verify_chain
 from app.domain.memo import Memo, client_hash
 from app.domain.order import OrderStatus
@@ -19,6 +20,7 @@ from app.domain.signal import Action
 from app.engine.ports import Accepted, IntakeRefusal
 from app.engine.recovery_port import Mark, Recovered
 from tests.database import steps
+from tests.database.conftest import administer
 from tests.database.steps import SOON, new_order
 from tests.domain import makers
 from tests.domain.makers import BLOCKHASH_SLOT, NOW, PROOF
@@ -84,7 +86,8 @@ async def test_a_marked_database_is_halted_until_it_is_reconciled(url: str) -> N
         assert not (await store.resume(SOON)).halted
         assert await store.recovery.begin() is None
         assert await told(store, EventKind.DATABASE_RECONCILED) == [{"orders": 2}]
-        await store.recovery.reconciled({"orders": 2}, SOON)
+        with pytest.raises(TransientError):
+            await store.recovery.reconciled({"orders": 2}, SOON)
         assert len(await told(store, EventKind.DATABASE_RECONCILED)) == 1
 
 
@@ -121,6 +124,41 @@ async def test_one_process_reconciles_and_none_may_be_at_work_when_it_is_marked(
             assert await first.recovery.begin() is not None
     async with open_store(postgres_url, process_name="third") as third:
         assert await third.recovery.begin() is not None
+
+
+@pytest.mark.postgres
+async def test_a_process_that_lost_the_mark_writes_nothing_more(postgres_url: str) -> None:
+    """It was thought dead and goes on, while another one reconciles or has done so."""
+    async with open_store(postgres_url, process_name="before") as store:
+        await steps.sign(store, await steps.begin(store))
+    await mark_database(address_of(postgres_url), whole=True)
+    async with open_store(postgres_url, process_name="zombie") as zombie:
+        assert await zombie.recovery.begin() is not None
+        await silence(postgres_url)
+        async with open_store(postgres_url, process_name="other") as other:
+            assert await other.recovery.begin() is not None
+            for done in (False, True):
+                if done:
+                    await other.recovery.reconciled({}, SOON)
+                before = await steps.seal_all(other)
+                for write in (
+                    zombie.recovery.note_height(1),
+                    zombie.recovery.recover_order(lost(), "default", SOON),
+                    zombie.recovery.recover_attempt(lost("order1"), (), SOON),
+                    zombie.recovery.contradict("order1", "sig", 5_005, SOON),
+                    zombie.recovery.note_failure(lost(failed=True), SOON),
+                    zombie.recovery.requeue_bare(SOON),
+                    zombie.recovery.reconciled({}, SOON),
+                ):
+                    with pytest.raises(TransientError):
+                        await write
+                assert await steps.seal_all(other) == before
+                assert (await other.trading_state()).reconciling is not done
+
+
+async def silence(url: str) -> None:
+    """Let every process of a PostgreSQL database seem dead."""
+    await administer(url, "UPDATE processes SET heartbeat_at_us = 0")
 
 
 # ---------------------------------------------------------------- an order that nobody knew
@@ -249,24 +287,23 @@ async def test_a_later_attempt_takes_the_place_of_one_proved_dead(url: str) -> N
     assert after.order.status is OrderStatus.SUBMITTED
 
 
-# ---------------------------------------------------------------- what cannot be made good
-
-
-async def test_an_end_that_the_chain_denies_stays_and_says_so_once(url: str) -> None:
-    """The status is not moved; the order's own document names the transaction."""
+async def test_an_attempt_is_told_by_the_number_that_it_is_stored_by(url: str) -> None:
+    """Its memo's number may be taken by one that was signed without knowing of it."""
     async with open_store(url, process_name="before") as store:
-        await steps.accept(store)
-        await store.cancel("default", "order1", SOON)
+        held = await steps.sign(store, await steps.begin(store))
+        dead = steps.expiry(held)
+        await steps.record(store, held, dead, steps.requeue(held, SOON, dead))
     async with marked(url) as store:
-        assert not await store.recovery.recover_attempt(lost("order1"), (), SOON)
-        assert await store.recovery.contradict("order1", "sig", 5_005, SOON)
-        assert not await store.recovery.contradict("order1", "sig", 5_005, SOON)
-        view = await store.view("default", "order1")
+        assert await store.recovery.recover_attempt(lost("order1", number=1), (), SOON)
+        (data,) = await told(store, EventKind.ATTEMPT_RECOVERED)
+        assert (data["number"], data["memo_number"]) == (2, 1)
+        view = await store.recovery.order("order1")
         assert view is not None
-        assert view.order.status is OrderStatus.CANCELED
-        assert "transaction sig executed it in slot 5005" in (view.order.reason or "")
-        (data,) = await told(store, EventKind.CONTRADICTED)
-        assert data == {"signature": "sig", "slot": 5_005, "status": "canceled"}
+        events = [e for e in await steps.seal_all(store) if e.order_id == "order1"]
+        assert list(differences(view, events, len(events))) == []
+
+
+# ---------------------------------------------------------------- what cannot be made good
 
 
 async def test_an_unknown_failure_is_told_once_and_makes_no_order(url: str) -> None:
