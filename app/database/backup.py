@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.database.addresses import Address, SqliteFile
 from app.database.engine import open_database, sqlite_engine
 from app.database.lock import UNFINISHED, file_lock
-from app.database.migrate import refuse_unmigrated, revision_of
+from app.database.migrate import make_folder, refuse_unmigrated, revision_of
 from app.database.places import SYSTEM
 from app.database.recovery import mark
 from app.database.salvage import SalvageReport, salvage
@@ -145,7 +145,7 @@ def restore(
         raise _failed(f"{source} is not there", "name a backup")
     if not salvaging and target.exists() and source.samefile(target):
         raise _failed(f"{source} is the database itself", "name a backup")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with file_lock(target, unfinished_too=True), _partial(target) as partial:
         report = _salvaged(source, partial) if salvaging else None
         if report is None:
@@ -171,6 +171,9 @@ def _mark(copy: Path, source: Path, *, whole: bool) -> None:
             conn.execute(delete(PROCESSES))
             at_us = time.time_ns() // 1_000
             mark(conn, cause=f"restored from {source.name}", whole=whole, at_us=at_us)
+    except SQLAlchemyError as error:
+        what = f"the copy cannot be marked ({getattr(error, 'orig', error)})"
+        raise _failed(what, "look at the folder and its disk") from error
     finally:
         engine.dispose()
 

@@ -33,11 +33,20 @@ def file_lock(database: Path, *, unfinished_too: bool = False) -> Iterator[None]
         if not unfinished_too and real.with_name(real.name + UNFINISHED).exists():
             what = f"a restore of {database} did not come to its end"
             raise StartupError("RESTORE_UNFINISHED", what, "run synergy7 restore again")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        _sign(descriptor, path)
         yield
     finally:
         os.close(descriptor)
+
+
+def _sign(descriptor: int, path: Path) -> None:
+    """Say who holds it."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        what = f"{path} cannot be written ({error.strerror})"
+        raise StartupError("DATABASE_UNREACHABLE", what, "look at its disk") from error
 
 
 def _take(descriptor: int, database: Path) -> None:

@@ -157,7 +157,7 @@ def refuse_dangling(conn: Connection) -> None:
 def migrate_file(path: Path, section: Section, backup_dir: Path) -> Migrated:
     """Do what `migrate` does, for a SQLite file; blocks."""
     address = SqliteFile(path)
-    _make_folder(path.parent)
+    make_folder(path.parent)
     with file_lock(path):
         existing = _is_there(path)
         if existing:
@@ -202,7 +202,8 @@ def _writing(address: SqliteFile) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those it lies in; raises StartupError(DATABASE_UNREACHABLE)."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -258,14 +259,20 @@ def corrupt(path: Path, why: str) -> StartupError:
 
 
 def _back_up(path: Path, revision: str | None, folder: Path) -> Path:
-    """Copy a database as it is, with what its log holds, and see the copy on disk."""
-    _make_folder(folder)
+    """Copy a database as it is, with what its log holds, and see the copy on disk; or leave none."""
+    make_folder(folder)
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     copy = folder / f"{path.stem}-{revision or 'empty'}-{moment}{path.suffix}"
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
-        target.execute("PRAGMA synchronous=FULL")
-        source.backup(target)
-    copy.chmod(0o600)
+    try:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+            target.execute("PRAGMA synchronous=FULL")
+            source.backup(target)
+        copy.chmod(0o600)
+    except (sqlite3.Error, OSError) as error:
+        for end in ("", "-journal", "-wal", "-shm"):
+            copy.with_name(copy.name + end).unlink(missing_ok=True)
+        what = f"{path} cannot be copied to {folder} before it is migrated ({error})"
+        raise StartupError("BACKUP_FAILED", what, "look at the folder and its disk") from error
     return copy
 
 

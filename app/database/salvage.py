@@ -91,7 +91,8 @@ def salvage(source: Path, target: Path) -> SalvageReport:
     """Make `target` from what can be read of `source`, which stays as it is; blocks.
 
     The new file's orders are to be held against the chain before anything is signed. Raises
-    StartupError: DATABASE_EXISTS when there is a target, DATABASE_CORRUPT when nothing can be read.
+    StartupError: DATABASE_EXISTS when there is a target, DATABASE_CORRUPT when nothing can be read,
+    BACKUP_FAILED when the new file cannot be written.
     """
     if target.exists():
         raise StartupError("DATABASE_EXISTS", f"{target} is there already", "name a new file")
@@ -103,9 +104,11 @@ def salvage(source: Path, target: Path) -> SalvageReport:
             copy = _copied(source, Path(folder))
             with closing(_opened(copy, source)) as old, closing(sqlite3.connect(target)) as new:
                 return _Salvage(old, new).run()
-    except BaseException:
-        for path in (target, target.with_name(f"{target.name}-wal")):
-            path.unlink(missing_ok=True)
+    except BaseException as error:
+        for end in ("", "-journal", "-wal", "-shm"):
+            target.with_name(target.name + end).unlink(missing_ok=True)
+        if isinstance(error, (sqlite3.Error, OSError)):
+            raise _unwritten(target, error) from error
         raise
 
 
@@ -138,6 +141,11 @@ def _opened(copy: Path, source: Path) -> sqlite3.Connection:
         conn.close()
         raise _hopeless(source, "it has no table of orders")
     return conn
+
+
+def _unwritten(target: Path, error: Exception) -> StartupError:
+    what = f"{target} cannot be written ({getattr(error, 'strerror', error)})"
+    return StartupError("BACKUP_FAILED", what, "look at the folder and its disk")
 
 
 def _hopeless(source: Path, why: str) -> StartupError:
