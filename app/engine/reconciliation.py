@@ -18,7 +18,7 @@ from app.domain.changes import Change
 from app.domain.errors import IntakeError, ReasonCode, RefusedError, TransientError
 from app.domain.memo import PREFIX
 from app.domain.order import OrderView
-from app.domain.outcome import Commitment, Heights, Proof, Seen
+from app.domain.outcome import Commitment, Proof, Seen
 from app.engine.ports import Ports, ProvedFailure
 from app.engine.recovery_port import (
     History,
@@ -33,6 +33,15 @@ from app.engine.trading_state import TradingSwitch
 
 LOOK_SECONDS: Final = 1.0
 """How often it is looked whether enough blocks are finalized, and tried again after a trouble."""
+DEFECT_DOUBLINGS_MAX: Final = 6
+"""After defects it is tried again in 2, 4, ... 64, 64, ... times that."""
+
+MARGIN_BLOCKS: Final = 150
+"""How far every node that is asked may be behind those that were signed for: one that calls itself
+healthy is less (128 slots)."""
+APART_BLOCKS_MAX: Final = 500
+"""A stored attempt that outlives the nodes' newest blockhash by more is one that they are too far behind
+for, or a lie that somebody told when it was signed: no height is noted then."""
 
 _log = structlog.get_logger(__name__)
 
@@ -62,19 +71,31 @@ class Reconciliation:
         self._wallets = wallets
         self._account = account
         self._blocks_left: int | None = None
+        self._at: str | None = None
+        """The order that is being settled: told with a defect."""
 
     def blocks_left(self) -> int | None:
         """Give how many blocks must be finalized before the chain is read; None: not known."""
         return self._blocks_left
 
     async def run(self) -> None:
-        """Reconcile while the mark is there, then rest until cancelled."""
+        """Reconcile while the mark is there, then rest until cancelled.
+
+        A defect ends nothing: the service would only meet it again at its next start.
+        """
+        defects = 0
         while self._switch.state.reconciling:
+            self._at = None
             try:
                 await self.step()
+                defects = 0
             except (TransientError, IntakeError, RefusedError) as error:
                 _log.warning("reconciliation has to wait", why=error.what)
-            await asyncio.sleep(LOOK_SECONDS)
+            except Exception:  # noqa: BLE001 - whatever it is, orders stay untouched meanwhile
+                defects += 1
+                _log.critical("reconciliation met a defect", order_id=self._at, exc_info=True)
+            doublings = min(defects, DEFECT_DOUBLINGS_MAX)
+            await asyncio.sleep(LOOK_SECONDS * 2**doublings)
         await asyncio.Event().wait()
 
     async def step(self) -> None:
@@ -84,18 +105,28 @@ class Reconciliation:
             await self._switch.look()
             return
         if mark.until_height is None:
-            mark = await self._store.note_height(await self._history.last_valid_height())
-        heights = await self._chain.heights()
-        if heights is None or mark.until_height is None:
-            raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, "no finalized height could be read")
-        self._blocks_left = max(mark.until_height + 1 - heights.block_height, 0)
+            mark = await self._store.note_height(await self._last_height())
+        if mark.until_height is None:
+            raise TransientError(ReasonCode.RECONCILING, "the height was not noted")
+        height = await self._history.finalized_height()
+        self._blocks_left = max(mark.until_height + 1 - height, 0)
         if self._blocks_left == 0:
-            await self._settle(mark, mark.until_height, heights)
+            await self._settle(mark, mark.until_height)
 
-    async def _settle(self, mark: Mark, until_height: int, heights: Heights) -> None:
+    async def _last_height(self) -> int:
+        """Give the last block height at which anything can land that was signed before the mark."""
+        newest = await self._store.newest()
+        told = await self._history.last_valid_height(newest.slot)
+        stored = newest.last_valid_height or 0
+        if stored > told + APART_BLOCKS_MAX:
+            what = f"an attempt is stored as valid until height {stored}, nodes tell of {told} only"
+            raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what)
+        return max(told, stored) + MARGIN_BLOCKS
+
+    async def _settle(self, mark: Mark, until_height: int) -> None:
         tally = Tally()
         for wallet in sorted({*self._wallets, *await self._store.wallets()}):
-            lost = await self._lost(wallet, mark, until_height, heights, tally)
+            lost = await self._lost(wallet, mark, until_height, tally)
             # those that are known first: an unknown one ends the open orders of its client's key
             views = {order_id: await self._store.order(order_id) for order_id in lost}
             for order_id in sorted(lost, key=lambda each: views[each] is None):
@@ -108,11 +139,12 @@ class Reconciliation:
         await self._switch.look()
 
     async def _lost(
-        self, wallet: str, mark: Mark, until_height: int, heights: Heights, tally: Tally
+        self, wallet: str, mark: Mark, until_height: int, tally: Tally
     ) -> Mapping[str, Sequence[Recovered]]:
         """Give what the chain has of ours and the database has not, by order, oldest first."""
-        since = mark.since_slot
-        mentions = await self._history.mentions(wallet, since_slot=since, heights=heights)
+        mentions = await self._history.mentions(
+            wallet, since_slot=mark.since_slot, until_height=until_height
+        )
         ours = [each for each in mentions if f"{PREFIX}:" in (each.memo or "")]
         known = await self._store.known([each.signature for each in ours])
         tally.mentions += len(ours)
@@ -132,6 +164,7 @@ class Reconciliation:
     ) -> None:
         """Hold a known attempt against the chain: one that lives is the ordinary evidence's."""
         tally.known += 1
+        self._at = order_id
         if status.dead and not mention.failed:
             await self._contradict(order_id, mention.signature, mention.slot, tally)
 
@@ -142,6 +175,7 @@ class Reconciliation:
 
         One execution decides, else the last failure: an order has one live attempt at a time.
         """
+        self._at = order_id
         view = await self._store.order(order_id)
         executions = [each for each in lost if not each.failed]
         decisive = (executions or lost)[0 if executions else -1]

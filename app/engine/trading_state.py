@@ -101,15 +101,24 @@ class TradingSwitch:
     async def halt(self, reason: str | None) -> TradingState:
         """Sign nothing any more, in any process; raises IntakeError of the store."""
         async with self._one_at_a_time:
-            self._apply(await self._store.halt(reason, self._clock.now_us()))
+            self._answer(await self._store.halt(reason, self._clock.now_us()))
         return self._state
 
     async def resume(self) -> TradingState:
         """Sign again; raises IntakeError: RECONCILING, or what the store raises."""
         async with self._one_at_a_time:
-            self._apply(await self._store.resume(self._clock.now_us()))
+            self._answer(await self._store.resume(self._clock.now_us()))
         self.demand_reconciled()
         return self._state
+
+    def _answer(self, now: TradingState) -> None:
+        """Take over what an operator's call gave; the next look ends a process that was marked."""
+        try:
+            self._apply(now)
+        except MarkedWhileRunningError as error:
+            what = "the database was marked for reconciliation, and this process ends"
+            todo = "start the service again"
+            raise IntakeError(ReasonCode.RECONCILING, what, todo=todo, retryable=True) from error
 
     def _apply(self, now: TradingState) -> None:
         if self._loaded and now.reconciling and not self._state.reconciling:

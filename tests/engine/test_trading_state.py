@@ -126,6 +126,10 @@ async def test_a_mark_under_a_running_process_ends_it() -> None:
     rig = Rig()
     await rig.switch.load()
     rig.database.trading = RECONCILING
+    for call in (rig.switch.resume, lambda: rig.switch.halt(None)):  # their callers hear why
+        with pytest.raises(IntakeError) as caught:
+            await call()
+        assert caught.value.code is ReasonCode.RECONCILING
     with pytest.raises(MarkedWhileRunningError):
         await rig.switch.look()
 
