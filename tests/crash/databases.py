@@ -23,7 +23,13 @@ from tests.database.conftest import administer
 
 Rows = Sequence[tuple[Any, ...]]
 ROOM_BYTES = 2**31
-LEASE_RAN_OUT = "UPDATE processes SET heartbeat_at_us = heartbeat_at_us - 10000000"
+LEASE_RAN_OUT = """
+DO $$ BEGIN
+    IF to_regclass('processes') IS NOT NULL THEN
+        UPDATE processes SET heartbeat_at_us = heartbeat_at_us - 10000000;
+    END IF;
+END $$
+"""
 
 
 def quick_folder() -> str | None:
