@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import Connection, insert, literal_column, select
+from sqlalchemy import Connection, bindparam, insert, literal_column, select
 
 from app.database.attempts import store_recovered
 from app.database.contradictions import stop
@@ -10,7 +10,7 @@ from app.database.documents import clean
 from app.database.intake import told
 from app.database.recovery import attempt_told, order
 from app.database.rows import order_of, order_values
-from app.database.tables import OPEN, ORDERS
+from app.database.tables import EVENTS, OPEN, ORDERS
 from app.database.trail import Note, append
 from app.domain.events import EventKind
 from app.domain.memo import client_hash
@@ -19,23 +19,32 @@ from app.domain.signal import Signal
 from app.engine.recovery_port import Recovered
 
 _INSERT: Final = insert(ORDERS).returning(ORDERS)
+_LAST_EVENT: Final = (
+    select(EVENTS.c.seq, EVENTS.c.account)
+    .where(EVENTS.c.order_id == bindparam("id"))
+    .order_by(EVENTS.c.seq.desc())
+    .limit(1)
+)
 
 
 def recover_order(conn: Connection, lost: Recovered, account: str, at_us: int) -> int | None:
     """Record an order of which nothing else is known, as submitted; None: it is known.
 
     Its key is known by its hash alone, until a repeat of its signal shows it. Gives how many open orders
-    of that key were ended, or at least kept from another attempt.
+    of that key were ended, or at least kept from another attempt. Where the trail outlived the order's
+    row, it goes on, and says whose the order was.
     """
     if order(conn, lost.memo.order_id) is not None:
         return None
+    last = conn.execute(_LAST_EVENT, {"id": lost.memo.order_id}).one_or_none()
+    seq, account = (0, account) if last is None else (last.seq, last.account)
     new = _new_order(lost, account, at_us)
     values = {
         **order_values(new),
         "status": OrderStatus.SUBMITTED.value,
         "client_hash": lost.memo.client_hash,
         "attempt_count": 1,
-        "event_seq": 2,
+        "event_seq": seq + 2,
     }
     stored = conn.execute(_INSERT, values).one()
     number = store_recovered(conn, OrderView(order_of(stored), ()), lost)
@@ -44,7 +53,7 @@ def recover_order(conn: Connection, lost: Recovered, account: str, at_us: int) -
         Note(EventKind.ORDER_RECOVERED, new.accepted_at_us, data),
         Note(EventKind.ATTEMPT_RECOVERED, at_us, attempt_told(lost, number)),
     ]
-    append(conn, account=account, order_id=new.order_id, last_seq=2, notes=notes)
+    append(conn, account=account, order_id=new.order_id, last_seq=seq + 2, notes=notes)
     return _end_twins(conn, lost, at_us)
 
 

@@ -252,9 +252,19 @@ _EFFECTS: Final[Mapping[EventKind, Callable[[ToldOrder, Event], None]]] = {
 def told_by(events: Sequence[Event]) -> ToldOrder:
     """Read an order's events, oldest first."""
     told = ToldOrder()
-    for event in events:
+    for event in life_of(events):
         told.read(event)
     return told
+
+
+def life_of(events: Sequence[Event]) -> Sequence[Event]:
+    """Give the events since the order was last begun, oldest first: all, as a rule.
+
+    A row that was lost while its events were kept is begun anew from the chain: what is before told of
+    that row.
+    """
+    begun = [at for at, event in enumerate(events) if event.kind is _K.ORDER_RECOVERED]
+    return events[begun[-1] :] if begun else events
 
 
 # ---------------------------------------------------------------- held against the rows
@@ -263,10 +273,14 @@ def told_by(events: Sequence[Event]) -> ToldOrder:
 def differences(view: OrderView, events: Sequence[Event], event_seq: int) -> Iterator[str]:
     """Say in what an order and its attempts differ from its events; `event_seq` is the last one's.
 
-    Also: that events are missing or stand twice, and that one tells what cannot have happened.
+    Also: that events are missing or stand twice, and that one tells what cannot have happened. What was
+    before the order's recovery may have been cleaned up.
     """
+    events = life_of(events)
     sequence = [event.seq for event in events]
-    if sequence != list(range(1, event_seq + 1)):
+    recovered = bool(events) and events[0].kind is _K.ORDER_RECOVERED
+    first = sequence[0] if recovered else 1
+    if sequence != list(range(first, event_seq + 1)):
         yield f"the order has {event_seq} events, and the trail {_listed(sequence)}"
     told = told_by(events)
     yield from told.illegal

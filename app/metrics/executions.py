@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from app.domain.audit import life_of
 from app.domain.errors import ReasonCode
 from app.domain.events import Event, EventKind
 from app.domain.order import OrderStatus
@@ -35,6 +36,7 @@ def execution_of(events: Sequence[Event]) -> ExecutionRow | None:
 
     Raises UnreadableHistoryError.
     """
+    events = life_of(events)
     if not events or events[0].kind not in _BEGINS:
         raise UnreadableHistoryError("the beginning is gone")
     end = _last(events, _ENDS)
