@@ -36,6 +36,8 @@ def restore_orders(settings: Settings, file: Path, *, salvaging: bool) -> int:
     if restored.salvaged is not None:
         for name, table in restored.salvaged.tables.items():
             typer.echo(f"{name}: {table}")
+        if restored.salvaged.lost_commits:
+            typer.echo(f"commits in its log: at least {restored.salvaged.lost_commits} lost")
     typer.echo(f"trading is halted; {NEXT}")
     return 0
 

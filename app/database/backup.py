@@ -1,6 +1,7 @@
 """Copies of a SQLite orders database while it is used, and their way back into its place."""
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -51,11 +52,12 @@ def moment() -> str:
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
 
 
-def back_up(source: Path, target: Path) -> None:
+def back_up(source: Path, target: Path, link: Callable[[Path, Path], None] = os.link) -> None:
     """Copy a database as it is at one moment, whoever writes to it; it is on disk when this returns.
 
     The copy is one file of mode 0600, read through before it gets its name; what is there already is
-    never overwritten. Raises StartupError: BACKUP_FAILED, DATABASE_CORRUPT, DATABASE_FOREIGN, ...
+    never overwritten. `link` gives a file a second name. Raises StartupError:
+    BACKUP_FAILED, DATABASE_CORRUPT, DATABASE_FOREIGN, ...
     """
     if not source.is_file():
         raise _failed(f"{source} is not there", "name another database")
@@ -64,10 +66,21 @@ def back_up(source: Path, target: Path) -> None:
         _demand_orders(partial, source)
         see_on_disk(partial)
         try:
-            os.link(partial, target)
+            _name(partial, target, link)
         except FileExistsError as error:
             raise _failed(f"{target} is there already", "name another file") from error
         see_on_disk(target.parent)
+
+
+def _name(partial: Path, target: Path, link: Callable[[Path, Path], None]) -> None:
+    """Give a copy its name, which must be free; where files have one name only, it is taken first."""
+    try:
+        link(partial, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        partial.replace(target)
 
 
 @contextmanager
@@ -182,24 +195,38 @@ def _swap(partial: Path, target: Path, flush: Callable[[Path], None]) -> Path | 
     """Move what is there aside and the copy into its place.
 
     These are several steps: a start in between is refused by the file that says so, and a restore begins
-    again.
+    again, with the name that the first one chose: what was there is in one place.
     """
     unfinished = target.with_name(target.name + UNFINISHED)
-    unfinished.touch(0o600)
+    kept = _aside(unfinished, target)
     flush(unfinished)
     flush(target.parent)
-    kept = target.with_name(f"{target.name}.before-restore-{moment()}")
-    moved = False
-    for end in COMPANIONS:
-        with suppress(FileNotFoundError):
-            target.with_name(target.name + end).rename(kept.with_name(kept.name + end))
-            moved = True
+    moved = [_moved(target, kept, end) for end in COMPANIONS]
     flush(target.parent)
     partial.rename(target)
     flush(target.parent)
     unfinished.unlink()
     flush(target.parent)
-    return kept if moved else None
+    return kept if any(moved) else None
+
+
+def _aside(unfinished: Path, target: Path) -> Path:
+    """Name the place of what is there: a new one, or the one of a restore that was cut short."""
+    beginning = f"{target.name}.before-restore-"
+    name = unfinished.read_text() if unfinished.exists() else ""
+    if not re.fullmatch(rf"{re.escape(beginning)}[0-9T]+Z", name):
+        name = beginning + moment()
+        unfinished.write_text(name)
+        unfinished.chmod(0o600)
+    return target.with_name(name)
+
+
+def _moved(target: Path, kept: Path, end: str) -> bool:
+    """Move a file aside, unless that is done; what is there then came with the copy. Tells if it is there."""
+    there, aside = target.with_name(target.name + end), kept.with_name(kept.name + end)
+    if there.exists() and not aside.exists():
+        there.rename(aside)
+    return aside.exists()
 
 
 def _failed(what: str, todo: str) -> StartupError:

@@ -45,9 +45,12 @@ class _Frame:
     """What its checksum is of."""
 
 
-def lost_commits(log: Path) -> int:
-    """Count the saved commits that cannot be read (at least so many); 0 for a log as a crash leaves it."""
-    if not log.exists() or log.stat().st_size > CHECKED_BYTES_MAX:
+def lost_commits(log: Path, bytes_max: int = CHECKED_BYTES_MAX) -> int:
+    """Count the saved commits that cannot be read (at least so many); 0 for a log as a crash leaves it.
+
+    Also 0 for a log of more than `bytes_max`.
+    """
+    if not log.exists() or log.stat().st_size > bytes_max:
         return 0
     read = _read(log.read_bytes())
     if read is None:

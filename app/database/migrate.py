@@ -62,7 +62,7 @@ async def migrate(url: str, section: Section, backup_dir: Path) -> Migrated:
 
     An existing SQLite file is copied to `backup_dir` first, if anything is to be done. Raises
     StartupError: DATABASE_LOCKED, DATABASE_CORRUPT, DATABASE_FOREIGN, DATABASE_NEWER,
-    DATABASE_UNREACHABLE.
+    DATABASE_UNREACHABLE, BACKUP_FAILED.
     """
     address = address_of(url)
     if isinstance(address, SqliteFile):

@@ -8,10 +8,11 @@ tells how much is missing. No value is guessed: a row that the service could not
 import shutil
 import sqlite3
 import struct
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -19,6 +20,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table
 
 from app.database import rows
+from app.database.log_check import lost_commits
 from app.database.migrate import migrate_file
 from app.database.tables import (
     ATTEMPTS,
@@ -79,12 +81,15 @@ class SalvageReport:
     """Signatures of attempts whose order is lost: they are not in the new file, and may still land."""
     incomplete_orders: tuple[str, ...]
     """Orders that lack an attempt: the chain's memos must tell what became of it."""
+    lost_commits: int = 0
+    """Commits that lie behind a damaged place of the log, at least: their rows are in no table."""
 
     @property
     def complete(self) -> bool:
         """Tell whether nothing is known to be missing."""
         whole = all(not t.lost and not t.more_may_be_lost for t in self.tables.values())
-        return whole and not self.orphaned_signatures and not self.incomplete_orders
+        told = self.orphaned_signatures or self.incomplete_orders or self.lost_commits
+        return whole and not told
 
 
 def salvage(source: Path, target: Path) -> SalvageReport:
@@ -99,11 +104,13 @@ def salvage(source: Path, target: Path) -> SalvageReport:
     if not source.is_file():
         raise StartupError("DATABASE_UNREACHABLE", f"{source} is no file", "name the damaged file")
     try:
+        lost = lost_commits(source.with_name(f"{source.name}-wal"), sys.maxsize)
         migrate_file(target, "orders", target.parent)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             copy = _copied(source, Path(folder))
             with closing(_opened(copy, source)) as old, closing(sqlite3.connect(target)) as new:
-                return _Salvage(old, new).run()
+                report = _Salvage(old, new).run()
+        return replace(report, lost_commits=lost)
     except BaseException as error:
         for end in ("", "-journal", "-wal", "-shm"):
             target.with_name(target.name + end).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Copies are whole, private and named last; what they replace is kept; nothing is overwritten."""
 
 import asyncio
+import errno
 import os
 import shutil
 import sqlite3
@@ -46,6 +47,11 @@ def kept_in(folder: Path) -> list[list[str]]:
     """List the orders of every database that was moved aside."""
     aside = folder.glob("*.before-restore-*")
     return [orders_in(each) for each in aside if not each.name.endswith(("-wal", "-shm"))]
+
+
+def kept_logs(folder: Path) -> set[Path]:
+    """List the logs that were moved aside."""
+    return set(folder.glob("*.before-restore-*-wal"))
 
 
 @pytest.fixture
@@ -107,6 +113,24 @@ async def test_what_is_no_orders_database_is_not_copied(database: Path, tmp_path
             back_up(path, tmp_path / "copy.db")
         assert caught.value.code == code, path
     assert not (tmp_path / "copy.db").exists()
+
+
+async def test_a_copy_gets_its_name_where_files_have_one_only(
+    database: Path, tmp_path: Path
+) -> None:
+    """On file systems without hard links, too; and there too no name is taken twice."""
+
+    def link(_: Path, __: Path) -> None:
+        raise PermissionError(errno.EPERM, "no hard links here")
+
+    copy = tmp_path / "folder" / "copy.db"
+    await fill(database, "one")
+    back_up(database, copy, link)
+    assert orders_in(copy) == ["one"]
+    assert names_in(copy.parent) == {"copy.db"}
+    with pytest.raises(StartupError, match=r"^BACKUP_FAILED: .*copy\.db is there already"):
+        back_up(database, copy, link)
+    assert orders_in(copy) == ["one"]
 
 
 # ---------------------------------------------------------------- restore
@@ -254,6 +278,32 @@ async def test_a_restore_that_is_cut_short_is_no_empty_start(
     assert found.count("RESTORE_UNFINISHED") >= 2
     assert all(each in (["one", "two"], "RESTORE_UNFINISHED", ["one"]) for each in found)
     assert ["one", "two"] in kept_in(tmp_path)
+
+
+async def test_a_restore_that_is_repeated_keeps_what_was_there_in_one_place(
+    database: Path, tmp_path: Path
+) -> None:
+    """Wherever it was cut: database and log lie side by side, and the next restore keeps the new one."""
+    copy = tmp_path / "copy.db"
+    await fill(database, "one")
+    back_up(database, copy)
+    leave_log(database, "two")
+    places = {f"{database.name}{end}": (tmp_path / f"{database.name}{end}") for end in ("", "-wal")}
+    files = {name: path.read_bytes() for name, path in places.items()}
+    for flushes in range(2, 5):
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+        aside = kept_logs(tmp_path)
+        assert cut_short(copy, database, flushes)
+        if flushes == 3:  # the power went between two renames
+            (log,) = kept_logs(tmp_path) - aside
+            log.rename(places[f"{database.name}-wal"])
+        kept = restore(copy, database).kept
+        assert kept is not None
+        assert orders_in(kept) == ["one", "two"]
+        again = restore(copy, database).kept
+        assert again is not None
+        assert orders_in(again) == ["one"]
 
 
 async def test_what_can_be_read_of_a_damaged_database_takes_its_place(

@@ -12,6 +12,7 @@ import pytest
 
 from app.database.log_check import lost_commits
 from app.database.migrate import migrate
+from app.database.salvage import salvage
 from app.domain.errors import StartupError
 
 pytestmark = pytest.mark.anyio
@@ -194,3 +195,17 @@ def test_no_saved_commit_is_lost_unnoticed(
     assert frames > 20 + 4
     hurt(log, 32 + frame * FRAME + at, b"\xa5" * 8)
     assert lost_commits(log) > 0
+
+
+@pytest.mark.parametrize("hurt_at", [None, 32 + 3 * FRAME + 2_000])
+def test_salvaging_tells_of_commits_that_are_lost_with_the_log(
+    tmp_path: Path, crashed: Path, hurt_at: int | None
+) -> None:
+    """No table misses their rows, yet the report says that something is missing."""
+    for part in crashed.iterdir():
+        shutil.copy(part, tmp_path / part.name)
+    if hurt_at is not None:
+        hurt(tmp_path / "x.db-wal", hurt_at)
+    report = salvage(tmp_path / "x.db", tmp_path / "new.db")
+    assert report.tables["meta"].lost == 0
+    assert (report.lost_commits == 0) is report.complete is (hurt_at is None)
