@@ -31,11 +31,15 @@ from app.domain.errors import IllegalMoveError, ReasonCode, StartupError, Transi
 from app.domain.events import EventKind
 from app.domain.order import OrderStatus, OrderView
 from app.engine.ports import Claimed
-from app.engine.recovery_port import Mark, Recovered
+from app.engine.recovery_port import Mark, Newest, Recovered
 
 _KNOWN_AT_ONCE: Final = 500
 _READ = select(META.c.value).where(META.c.name == RECONCILING).with_for_update()
-_NEWEST = select(func.max(ATTEMPTS.c.blockhash_slot), func.max(ATTEMPTS.c.landed_slot))
+_NEWEST = select(
+    func.max(ATTEMPTS.c.blockhash_slot),
+    func.max(ATTEMPTS.c.landed_slot),
+    func.max(ATTEMPTS.c.last_valid_block_height),
+)
 _RUNNING = (
     select(PROCESSES.c.name).where(PROCESSES.c.heartbeat_at_us >= NowUs() - LEASE_US).limit(1)
 )
@@ -116,13 +120,17 @@ def note_height(conn: Connection, holder: Holder, until_height: int) -> Mark:
     stored. So it is not older than the newest slot in it, and this is read before anything is added.
     """
     document = demand_mark(conn, holder)
-    newest = [slot for slot in conn.execute(_NEWEST).one() if slot is not None]
-    before = document.get("since_slot")
-    slots = [max(newest)] if newest else []
-    since = min([*slots, before] if before is not None else slots, default=None)
+    slots = [newest(conn).slot, document.get("since_slot")]
+    since = min((slot for slot in slots if slot is not None), default=None)
     document |= {"until_height": until_height, "since_slot": since}
     _put(conn, RECONCILING, document)
     return _mark_of(document)
+
+
+def newest(conn: Connection) -> Newest:
+    """Read what the stored attempts tell of the chain's height and slot."""
+    *slots, height = conn.execute(_NEWEST).one()
+    return Newest(max((slot for slot in slots if slot is not None), default=None), height)
 
 
 def _mark_of(document: Mapping[str, Any]) -> Mark:

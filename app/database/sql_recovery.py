@@ -13,7 +13,7 @@ from app.database.places import ORDERS, SYSTEM, Place
 from app.domain.attempt import AttemptStatus
 from app.domain.changes import Change
 from app.domain.order import OrderView
-from app.engine.recovery_port import Mark, Recovered
+from app.engine.recovery_port import Mark, Newest, Recovered
 
 T = TypeVar("T")
 
@@ -37,6 +37,9 @@ class SqlRecovery:
             return unit(conn)
 
         return await self._database.write(fenced, place)
+
+    async def newest(self) -> Newest:
+        return await self._database.read(recovery.newest)
 
     async def note_height(self, until_height: int) -> Mark:
         return await self._write(

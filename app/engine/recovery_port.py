@@ -8,7 +8,6 @@ from app.domain.attempt import AttemptStatus, Signed
 from app.domain.changes import Change
 from app.domain.memo import Memo
 from app.domain.order import OrderView
-from app.domain.outcome import Heights
 from app.domain.signal import Action
 from app.engine.ports import LandedTransaction
 
@@ -24,6 +23,14 @@ class Mark:
     since_slot: int | None = None
     """No transaction that the database does not know landed before this slot, but for what a fork moves
     it; None: no slot is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest that the stored attempts tell of the chain; None without one."""
+
+    slot: int | None
+    last_valid_height: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +100,24 @@ class Tally:
 class History(Protocol):
     """The chain's past, from as many endpoints as a proof needs. Raises TransientError without them."""
 
-    async def last_valid_height(self) -> int:
-        """Give the highest last valid block height of any blockhash that a node knows now."""
+    async def last_valid_height(self, newest_slot: int | None) -> int:
+        """Give the highest last valid block height of any blockhash that a node knows now.
+
+        Nodes that have not seen `newest_slot` are not heard, and none is while they are far apart.
+        """
+        ...
+
+    async def finalized_height(self) -> int:
+        """Give the block height that as many nodes have finalized as are needed."""
         ...
 
     async def mentions(
-        self, address: str, *, since_slot: int | None, heights: Heights
+        self, address: str, *, since_slot: int | None, until_height: int
     ) -> Sequence[Mention]:
         """List the finalized transactions that name an address, newest first, all since a slot.
 
-        Each node must have finalized `heights` itself, and have kept what it finalized since the slot.
+        Each node must itself have finalized a block above `until_height`, and have kept what it
+        finalized since the slot.
         """
         ...
 
@@ -129,6 +144,10 @@ class RecoveryStore(Protocol):
 
     async def begin(self) -> Mark | None:
         """Take the mark for this process; None: there is none, or another live process has it."""
+        ...
+
+    async def newest(self) -> Newest:
+        """Read what the stored attempts tell of the chain's height and slot."""
         ...
 
     async def note_height(self, until_height: int) -> Mark:

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Se
 from typing import Final, TypeVar
 
 from app.domain.errors import ReasonCode, TransientError
-from app.domain.outcome import Heights
 from app.engine.recovery_port import Found, Mention
 from app.solana import decode
 from app.solana.endpoints import words
@@ -19,7 +18,14 @@ PAGES_MAX: Final = 10_000
 """Ten million transactions: a node that goes on for longer repeats itself."""
 MARGIN_SLOTS: Final = 300
 """How far behind the slot is read that is asked for: further than any fork moves a transaction."""
+BLOCKHASH_BLOCKS: Final = 150
+"""A blockhash is valid for so many blocks after its own."""
+DRIFT_BLOCKS: Final = 100
+"""Blocks that a node may make between two answers, or one backend be behind another: 40 s."""
+APART_BLOCKS_MAX: Final = 500
+"""What nodes that follow the chain differ by at most: 200 s. Beyond, somebody lies or stands still."""
 FINALIZED: Final = {"commitment": "finalized"}
+PROCESSED: Final = {"commitment": "processed"}
 
 T = TypeVar("T")
 
@@ -44,18 +50,29 @@ class WalletHistories:
         """Say which chain is read; before that nothing is."""
         self._genesis = genesis_hash
 
-    async def last_valid_height(self) -> int:
+    async def last_valid_height(self, newest_slot: int | None) -> int:
         """See the port; of processed blocks, since those are the newest that can be signed for."""
-        answers = await self._all(_last_valid_height)
-        return max(answers)
+        told = await self._told(lambda client: _last_valid_height(client, newest_slot))
+        heights = [height for _, height in told]
+        if max(heights) - min(heights) > APART_BLOCKS_MAX:
+            raise _unavailable(
+                [f"{client.endpoint} tells of height {height}" for client, height in told]
+            )
+        return max(heights)
+
+    async def finalized_height(self) -> int:
+        """See the port."""
+        told = await self._told(_finalized_height)
+        by_endpoint = {client.endpoint: height for client, height in told}
+        return sorted(by_endpoint.values(), reverse=True)[self._needed - 1]
 
     async def mentions(
-        self, address: str, *, since_slot: int | None, heights: Heights
+        self, address: str, *, since_slot: int | None, until_height: int
     ) -> Sequence[Mention]:
         """See the port."""
 
         async def ask(client: JsonRpcClient) -> Sequence[Mention]:
-            return await _history(client, address, since_slot, heights, self._pages_max)
+            return await _history(client, address, since_slot, until_height, self._pages_max)
 
         return _united(await self._all(ask))
 
@@ -141,17 +158,26 @@ def _most(told: Iterable[H]) -> H:
 # ---------------------------------------------------------------- one endpoint
 
 
-async def _last_valid_height(client: JsonRpcClient) -> int:
-    params = [{"commitment": "processed"}]
-    found = await ask(client, "getLatestBlockhash", params, decode.blockhash)
+async def _last_valid_height(client: JsonRpcClient, newest_slot: int | None) -> int:
+    own = await ask(client, "getEpochInfo", [PROCESSED], decode.heights)
+    if newest_slot is not None and own.slot < newest_slot:
+        raise ValueError(f"{client.endpoint}: it has not seen slot {newest_slot}, which is known")
+    found = await ask(client, "getLatestBlockhash", [PROCESSED], decode.blockhash)
+    life = found.last_valid_block_height - own.block_height
+    if abs(life - BLOCKHASH_BLOCKS) > DRIFT_BLOCKS:
+        raise ValueError(f"{client.endpoint}: its newest blockhash is valid for {life} blocks")
     return found.last_valid_block_height
+
+
+async def _finalized_height(client: JsonRpcClient) -> int:
+    return (await ask(client, "getEpochInfo", [FINALIZED], decode.heights)).block_height
 
 
 async def _history(
     client: JsonRpcClient,
     address: str,
     since_slot: int | None,
-    heights: Heights,
+    until_height: int,
     pages_max: int,
 ) -> Sequence[Mention]:
     """Page back until an entry is older than the slot, or there is none left.
@@ -159,7 +185,7 @@ async def _history(
     Expiry is read first: what this node had not finalized then would be missing from its pages.
     """
     own = await ask(client, "getEpochInfo", [FINALIZED], decode.heights)
-    if own.block_height < heights.block_height:
+    if own.block_height <= until_height:
         raise ValueError(f"{client.endpoint}: it has not finalized enough blocks")
     mentions: list[Mention] = []
     seen: set[str] = set()

@@ -16,10 +16,10 @@ from app.domain.attempt import StoredAttempt
 from app.domain.events import EventKind, verify_chain
 from app.domain.memo import Memo, client_hash
 from app.domain.order import NewOrder, OrderStatus
-from app.domain.outcome import ChainStatus, Commitment, Heights, NotProved, Proof, Seen
+from app.domain.outcome import ChainStatus, Commitment, NotProved, Proof, Seen
 from app.domain.signal import Action
 from app.engine.ports import Accepted, Claimed, LandedTransaction, Ports, ProvedFailure
-from app.engine.reconciliation import Reconciliation
+from app.engine.reconciliation import MARGIN_BLOCKS, Reconciliation
 from app.engine.recovery_port import Found, Mention, Recovered
 from app.engine.trading_state import TradingSwitch
 from tests.database import steps
@@ -45,13 +45,16 @@ class Ledger:
 
     # -------------------------------------------------------- History and Reader
 
-    async def last_valid_height(self) -> int:
+    async def last_valid_height(self, newest_slot: int | None) -> int:
         return LAST_HEIGHT
 
+    async def finalized_height(self) -> int:
+        return LAST_HEIGHT + MARGIN_BLOCKS + 1
+
     async def mentions(
-        self, address: str, *, since_slot: int | None, heights: Heights
+        self, address: str, *, since_slot: int | None, until_height: int
     ) -> Sequence[Mention]:
-        assert heights.block_height > LAST_HEIGHT
+        assert until_height == LAST_HEIGHT + MARGIN_BLOCKS
         return [
             Mention(signature, each.slot, each.failed, f"[9] {each.memo.text()}", None)
             for signature, each in reversed(self.landed.items())
@@ -67,9 +70,6 @@ class Ledger:
         return self.landed[mention.signature]
 
     # -------------------------------------------------------- Chain
-
-    async def heights(self) -> Heights:
-        return Heights(9_000, LAST_HEIGHT + 1)
 
     async def prove_dead(self, attempt: StoredAttempt) -> Proof | NotProved:
         return NotProved("it landed") if attempt.signature in self.landed else PROOF
@@ -210,7 +210,7 @@ async def reconcile(store: SqlStore, ledger: Ledger) -> Mapping[str, Any]:
     await work.step()
     assert switch.may_hold()
     events = await steps.seal_all(store)
-    assert verify_chain(events) is None
+    assert verify_chain(events, (await store.trail_start()).hash) is None
     (told,) = [e.data for e in events if e.kind is EventKind.DATABASE_RECONCILED][-1:]
     return told
 

@@ -21,7 +21,7 @@ from tests.integration.kit import ONE_NODE, SELL, configure, document, ended, tr
 
 __all__ = ["postgres"]
 pytestmark = pytest.mark.anyio
-PAST_LIFE_SLOTS = 200
+PAST_LIFE_SLOTS = 400
 
 
 async def post(system: ExecutionSystem, key: str, **fields: object) -> Accepted:

@@ -21,7 +21,7 @@ SECONDS = float(os.environ.get("RESTORE_SECONDS", "2"))
 SLOT_MS = int(os.environ.get("RESTORE_SLOT_MS", "25"))
 BOTS = 3
 PAUSE_SECONDS = 0.2
-PATIENCE_SECONDS = 60 + 250 * SLOT_MS / 1_000
+PATIENCE_SECONDS = 60 + 450 * SLOT_MS / 1_000
 RETRIED = frozenset({429, 500, 502, 503, 504})
 
 ENV: Mapping[str, str] = {

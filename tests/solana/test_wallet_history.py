@@ -58,7 +58,9 @@ def node_with(entries: list[Entry], **answers: object) -> dict[str, Any]:
 
 async def listed(chain: RpcChain, since_slot: int | None = SINCE) -> list[Mention]:
     """List what names the wallet."""
-    found = await chain.histories.mentions("wallet", since_slot=since_slot, heights=HEIGHTS)
+    found = await chain.histories.mentions(
+        "wallet", since_slot=since_slot, until_height=HEIGHTS.block_height - 1
+    )
     return list(found)
 
 
@@ -119,7 +121,9 @@ async def test_a_history_without_an_end_is_left() -> None:
         histories = WalletHistories([endless.client], 1, pages_max=3)
         histories.belongs_to(GENESIS)
         with pytest.raises(TransientError, match="does not end"):
-            await histories.mentions("wallet", since_slot=None, heights=HEIGHTS)
+            await histories.mentions(
+                "wallet", since_slot=None, until_height=HEIGHTS.block_height - 1
+            )
 
 
 async def test_none_of_those_that_must_agree_can_hide_an_execution() -> None:
@@ -141,15 +145,57 @@ async def test_none_of_those_that_must_agree_can_hide_an_execution() -> None:
         assert len(await listed(chain)) == 3
 
 
+def tip(
+    last_valid: int, *, slot: int = 6_040, height: int = HEIGHTS.block_height
+) -> dict[str, Any]:
+    """Make a node that tells of a newest blockhash, and where it is itself."""
+    blockhash = {"blockhash": "b", "lastValidBlockHeight": last_valid}
+    return {
+        **DEAD,
+        "getEpochInfo": {"absoluteSlot": slot, "blockHeight": height},
+        "getLatestBlockhash": {"context": {"slot": slot}, "value": blockhash},
+    }
+
+
 async def test_the_highest_life_of_any_blockhash_is_waited_for() -> None:
     """A node that lags knows of less than another has given out."""
-    ahead = {"context": {"slot": 1}, "value": {"blockhash": "b", "lastValidBlockHeight": 1_234}}
-    async with chain_of(DEAD, {**DEAD, "getLatestBlockhash": ahead}) as (chain, nodes):
-        assert await chain.histories.last_valid_height() == 1_234
+    async with chain_of(tip(1_200), tip(1_234)) as (chain, nodes):
+        assert await chain.histories.last_valid_height(None) == 1_234
         assert nodes[0].asked("getLatestBlockhash") == [[{"commitment": "processed"}]]
-    async with chain_of(DEAD, DOWN, proof_endpoints=2) as (chain, _nodes):
+    async with chain_of(tip(1_200), DOWN, proof_endpoints=2) as (chain, _nodes):
         with pytest.raises(TransientError):
-            await chain.histories.last_valid_height()
+            await chain.histories.last_valid_height(None)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "why"),
+    [
+        ([tip(1_151, slot=5_999)], "has not seen slot 6000"),
+        ([tip(10**9)], "is valid for 999998999 blocks"),
+        ([tip(1_001)], "is valid for 0 blocks"),
+        ([tip(1_151), tip(1_752, height=1_602)], "tells of height 1752"),
+    ],
+    ids=["it lags", "too high", "too low", "apart"],
+)
+async def test_a_height_that_cannot_be_right_is_none(nodes: list[Any], why: str) -> None:
+    """Too low, lost bytes would land after all; too high, it would be waited for without an end."""
+    async with chain_of(*nodes) as (chain, _nodes):
+        with pytest.raises(TransientError, match=why):
+            await chain.histories.last_valid_height(6_000)
+
+
+async def test_a_node_that_lags_or_lies_about_its_height_keeps_nobody_waiting() -> None:
+    """As many as are needed must be past a height, each by itself: no other's counts for it."""
+    far, ahead = tip(0, height=10**9), tip(0, height=HEIGHTS.block_height + 40)
+    nodes = [node_with(LONG), {**node_with(LONG), "getEpochInfo": ahead["getEpochInfo"]}, far]
+    async with chain_of(*nodes[:2], proof_endpoints=2) as (chain, _nodes):
+        assert await chain.histories.finalized_height() == HEIGHTS.block_height
+        assert len(await listed(chain)) == 10
+    async with chain_of(*nodes, proof_endpoints=2) as (chain, _nodes):
+        assert await chain.histories.finalized_height() == HEIGHTS.block_height + 40
+    async with chain_of(nodes[0], DOWN, proof_endpoints=2) as (chain, _nodes):
+        with pytest.raises(TransientError):
+            await chain.histories.finalized_height()
 
 
 async def test_bytes_of_another_transaction_are_none() -> None:
