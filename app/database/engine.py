@@ -30,13 +30,20 @@ class Database:
     """One database: `write` commits units of work, `read` runs queries on one consistent snapshot."""
 
     def __init__(
-        self, address: Address, writer: Writer, readers: AsyncEngine, limits: Limits, health: Health
+        self,
+        address: Address,
+        writer: Writer,
+        readers: AsyncEngine,
+        limits: Limits,
+        health: Health,
+        pulse: Writer | None = None,
     ) -> None:
-        """Take over what `open_database` has opened."""
+        """Take over what `open_database` has opened; `pulse` writes what must not wait for a group."""
         self.address = address
         self.health = health
         self._limits = limits
         self._writer = writer
+        self._pulse = pulse or writer
         self._readers = readers
 
     @property
@@ -48,6 +55,11 @@ class Database:
         """Commit a unit of work; raises what it raises, or IntakeError."""
         self.health.demand_sound()
         return await self._writer.run(unit, place)
+
+    async def write_at_once(self, unit: Unit[T]) -> T:
+        """As `write`, where it can be before all units that wait, and beside the one that is slow."""
+        self.health.demand_sound()
+        return await self._pulse.run(unit)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run a query; raises IntakeError(DATABASE_BUSY or STORAGE_UNAVAILABLE)."""
@@ -80,16 +92,19 @@ async def open_database(
             stack.enter_context(file_lock(address.path))
             name = f"writer {address.path.name}"
             writer: Writer = ThreadWriter(sqlite_engine(address, limits), name, limits, health)
+            pulse: Writer | None = None  # one connection writes, and the lock keeps others out
             readers = _sqlite_readers(address, limits)
         else:
-            engine = postgres_engine(address, size=1, limits=limits)
+            engine = postgres_engine(address, size=2, limits=limits)
             stack.push_async_callback(engine.dispose)
             await _refuse_forgetful(address, engine)
             writer = PostgresWriter(engine, limits, health)
+            pulse = PostgresWriter(engine, limits, health)
+            stack.push_async_callback(pulse.aclose)
             readers = postgres_engine(address, size=pool_size, limits=limits, read_only=True)
         stack.push_async_callback(readers.dispose)
         stack.push_async_callback(writer.aclose)
-        yield Database(address, writer, readers, limits, health)
+        yield Database(address, writer, readers, limits, health, pulse)
 
 
 class _NoWriter:

@@ -26,7 +26,7 @@ from app.database.attempts import Storing
 from app.database.claims import Holder
 from app.database.engine import Database, open_database
 from app.database.migrate import refuse_unmigrated
-from app.database.places import KEYS, ORDERS, SEQUENCES, SKIPPING, SYSTEM, WALLETS, Place
+from app.database.places import KEYS, ORDERS, SEQUENCES, SKIPPING, SYSTEM, TRADING, WALLETS, Place
 from app.database.sql_recovery import SqlRecovery
 from app.database.trail import Head, Note
 from app.domain.attempt import LanePlan, Signed
@@ -123,7 +123,8 @@ class SqlStore:
         return self._database.health.trouble()
 
     async def heartbeat(self) -> bool:
-        return await self._database.write(lambda conn: claims.heartbeat(conn, self._holder))
+        """Renew the lease: it is not to be lost because much else waits to be written."""
+        return await self._database.write_at_once(lambda conn: claims.heartbeat(conn, self._holder))
 
     async def processes(self) -> Sequence[LiveProcess]:
         """List the processes that work on this database now, oldest first."""
@@ -238,7 +239,7 @@ class SqlStore:
         return await self._database.read(trading.read)
 
     async def halt(self, reason: str | None, at_us: int) -> TradingState:
-        return await self._database.write(lambda conn: trading.halt(conn, reason, at_us), SYSTEM)
+        return await self._database.write(lambda conn: trading.halt(conn, reason, at_us), TRADING)
 
     async def resume(self, at_us: int) -> TradingState:
         return await self._database.write(lambda conn: trading.resume(conn, at_us), SYSTEM)

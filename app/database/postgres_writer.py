@@ -1,6 +1,7 @@
 """PostgreSQL's writer: one task that commits all waiting units together."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, TypeVar
@@ -16,6 +17,11 @@ from app.database.writer import ANYWHERE, answered, assign, busy, fail, settle
 T = TypeVar("T")
 RERUN_SECONDS: Final = 0.02
 """Pause before a group that met a deadlock is run again, growing with each time."""
+GROUP_SECONDS: Final = 0.5
+"""How long a group should take: it holds locks, and on a machine with too much to do 256 units, each of
+several round trips, would hold them for half a minute."""
+GROUP_LEAST: Final = 4
+"""Units committed together however slow they are."""
 
 
 class PostgresWriter:
@@ -29,6 +35,7 @@ class PostgresWriter:
         self._jobs: deque[Job] = deque()
         self._wake = asyncio.Event()
         self._closed = False
+        self._size = GROUP_MAX
         self._task = asyncio.create_task(self._work(), name="database writer")
 
     async def run(self, unit: Unit[T], place: tuple[int, str] = ANYWHERE) -> T:
@@ -55,16 +62,19 @@ class PostgresWriter:
 
     async def _serve(self, jobs: Sequence[Job]) -> None:
         """Run a group and answer it, whatever happens: a writer that dies leaves everybody waiting."""
+        began = time.monotonic()
         try:
             await self._run(jobs)
         except Exception as error:  # noqa: BLE001 - told to every caller and logged
             left = [job for job in jobs if job.outcome is None]
             fail(left, GroupError(error, unknown=True), self._health)
         settle(jobs)
+        each = max(time.monotonic() - began, 1e-6) / len(jobs)
+        self._size = max(GROUP_LEAST, min(GROUP_MAX, int(GROUP_SECONDS / each)))
 
     def _next_group(self) -> list[Job]:
         """Take what waits, in the order in which every process takes its locks: no circle of waits."""
-        size = min(len(self._jobs), GROUP_MAX)
+        size = min(len(self._jobs), self._size)
         jobs = [self._jobs.popleft() for _ in range(size)]
         if not self._jobs and not self._closed:
             self._wake.clear()

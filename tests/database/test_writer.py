@@ -335,6 +335,43 @@ async def test_a_lost_connection_is_replaced(postgres_url: str) -> None:
         assert await victim.read(names) == ["a"]
 
 
+@pytest.mark.postgres
+async def test_slow_units_are_committed_in_small_groups(postgres_url: str) -> None:
+    """A group holds its locks for about half a second, however slow the machine: the next is smaller."""
+
+    def transaction(conn: Connection) -> int:
+        return int(conn.scalar(text("SELECT pg_current_xact_id()::text")) or 0)
+
+    def slow(conn: Connection) -> None:
+        conn.execute(text("SELECT pg_sleep(0.1)"))
+
+    async with open_database(address_of(postgres_url), pool_size=1) as database:
+        await asyncio.gather(*(database.write(slow) for _ in range(5)))
+        ids = await asyncio.gather(*(database.write(transaction) for _ in range(24)))
+        first, *_, last = ids
+        assert ids.count(first) <= 5
+        assert ids.count(last) > 5  # the quick ones made it larger again
+
+
+@pytest.mark.postgres
+async def test_what_is_written_at_once_does_not_wait_for_a_slow_group(postgres_url: str) -> None:
+    """A lease is renewed while a group takes seconds."""
+    done: list[str] = []
+
+    def slow(conn: Connection) -> None:
+        conn.execute(text("SELECT pg_sleep(1.5)"))
+
+    async with open_database(address_of(postgres_url), pool_size=1) as database:
+        group = asyncio.create_task(database.write(slow))
+        group.add_done_callback(lambda _: done.append("group"))
+        await asyncio.sleep(0)  # the group is on its way before the beat
+        await database.write_at_once(put("beat"))
+        done.append("beat")
+        await group
+        assert done == ["beat", "group"]
+        assert "beat" in await database.read(names)
+
+
 def test_only_what_surely_failed_is_run_again() -> None:
     """A failure in COMMIT itself is never repeated: it may have been committed."""
     assert not GroupError(DBAPIError("x", None, Exception()), unknown=True).passing
