@@ -8,11 +8,13 @@ from typing import Final
 
 Place = tuple[int, str]
 
-WALLETS: Final = 0
-SEQUENCES: Final = 1
+TRADING: Final[Place] = (0, "")
+"""Whoever halts trading: the lock that it takes keeps every STORE waiting, see `trading.halt`."""
+WALLETS: Final = 1
+SEQUENCES: Final = 2
 """Orders that keep their sequence are taken in one at a time: see `intake.accept`."""
-KEYS: Final = 2
-ORDERS: Final = 3
-SYSTEM: Final[Place] = (4, "")
+KEYS: Final = 3
+ORDERS: Final = 4
+SYSTEM: Final[Place] = (5, "")
 """Whoever tells of the system itself, one at a time: see `trail.next_own_seq`."""
-SKIPPING: Final[Place] = (5, "")
+SKIPPING: Final[Place] = (6, "")

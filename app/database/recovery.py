@@ -23,7 +23,7 @@ from app.database.expressions import NowUs
 from app.database.reading import views_of
 from app.database.record import record
 from app.database.tables import ATTEMPTS, LIVE, META, ORDERS, PROCESSES
-from app.database.trading import HALTED, PUT, RECONCILING, REMOVE
+from app.database.trading import HALTED, PUT, RECONCILING, REMOVE, wait_for_stores
 from app.database.trail import Note, append
 from app.domain.attempt import AttemptStatus
 from app.domain.changes import Change
@@ -40,6 +40,9 @@ _NEWEST = select(
     func.max(ATTEMPTS.c.landed_slot),
     func.max(ATTEMPTS.c.last_valid_block_height),
 )
+_SIGNED_BEFORE = select(func.max(ATTEMPTS.c.blockhash_slot)).where(
+    ATTEMPTS.c.signed_at_us <= bindparam("moment")
+)
 _RUNNING = (
     select(PROCESSES.c.name).where(PROCESSES.c.heartbeat_at_us >= NowUs() - LEASE_US).limit(1)
 )
@@ -48,12 +51,16 @@ _RUNNING = (
 # ---------------------------------------------------------------- the mark
 
 
-def mark(conn: Connection, *, cause: str, whole: bool, at_us: int) -> None:
+def mark(
+    conn: Connection, *, cause: str, whole: bool, at_us: int, since_us: int | None = None
+) -> None:
     """Have the database compared with the chain before anything is signed again, and halt trading.
 
-    A mark that is there already keeps how far back it looks. Raises StartupError(DATABASE_IN_USE) when
+    Unless it is `whole` that may be missing, it is all that was stored after `since_us`; None: after
+    all that is stored, as in a copy that nothing was added to. A mark that is there already keeps how far back it looks. Raises StartupError(DATABASE_IN_USE) when
     a process works on it: what that process holds could not be held back any more.
     """
+    wait_for_stores(conn)
     seq = trail.next_own_seq(conn)
     name = conn.scalar(_RUNNING)
     if name is not None:
@@ -65,6 +72,7 @@ def mark(conn: Connection, *, cause: str, whole: bool, at_us: int) -> None:
         "marked_at_us": at_us,
         "whole": whole or bool(known.get("whole")),
         "since_slot": known.get("since_slot"),
+        "since_us": _earlier(since_us, known.get("since_us")),
     }
     _put(conn, RECONCILING, document)
     reason = f"the database lost commits ({cause})"
@@ -72,6 +80,10 @@ def mark(conn: Connection, *, cause: str, whole: bool, at_us: int) -> None:
     data = {"cause": cause, "whole": document["whole"]}
     trail.append_own(conn, seq, Note(EventKind.DATABASE_MARKED, at_us, data))
     trail.append_own(conn, seq + 1, Note(EventKind.TRADING_HALTED, at_us, {"reason": reason}))
+
+
+def _earlier(*moments: int | None) -> int | None:
+    return min((each for each in moments if each is not None), default=None)
 
 
 def _mark(conn: Connection) -> dict[str, Any] | None:
@@ -116,15 +128,24 @@ def demand_mark(conn: Connection, holder: Holder) -> dict[str, Any]:
 def note_height(conn: Connection, holder: Holder, until_height: int) -> Mark:
     """Note the height to wait for, and since which slot transactions may be unknown; both only once.
 
-    What the database does not know was stored after all that it knows, and landed later than it was
-    stored. So it is not older than the newest slot in it, and this is read before anything is added.
+    What the database does not know was stored after all that it knows, or after the moment in the
+    mark, and landed later than it was stored. So it is not older than the newest slot that was known
+    then, and this is read before anything is added.
     """
     document = demand_mark(conn, holder)
-    slots = [newest(conn).slot, document.get("since_slot")]
-    since = min((slot for slot in slots if slot is not None), default=None)
-    document |= {"until_height": until_height, "since_slot": since}
+    since_us = document.get("since_us")
+    slot = newest(conn).slot if since_us is None else _slot_before(conn, since_us)
+    document |= {
+        "until_height": until_height,
+        "since_slot": _earlier(slot, document.get("since_slot")),
+    }
     _put(conn, RECONCILING, document)
     return _mark_of(document)
+
+
+def _slot_before(conn: Connection, since_us: int) -> int | None:
+    """Give the newest slot that attempts were signed for; where they landed was stored later."""
+    return conn.scalar(_SIGNED_BEFORE, {"moment": since_us})
 
 
 def newest(conn: Connection) -> Newest:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, bindparam, delete, select
+from sqlalchemy import Connection, Insert, bindparam, delete, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.database import trail
@@ -52,13 +52,34 @@ def read(conn: Connection) -> TradingState:
     )
 
 
+HALT_LOCK: Final = 7_305_006
+"""Key of the advisory lock that keeps a halt and the transactions of STORE apart on PostgreSQL."""
+_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+_LOCK_SHARED = text("SELECT pg_advisory_xact_lock_shared(:key)")
+
+
+def wait_for_stores(conn: Connection) -> None:
+    """Wait for every STORE that may not see what this transaction is about to write; others wait for it.
+
+    To be called before anything else of the unit of work.
+    """
+    if conn.dialect.name == "postgresql":
+        conn.execute(_LOCK, {"key": HALT_LOCK})
+
+
 def is_halted(conn: Connection) -> bool:
-    """Tell whether trading is halted: asked by STORE in its own transaction."""
+    """Tell whether trading is halted: asked by STORE in its own transaction, and true until its end."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(_LOCK_SHARED, {"key": HALT_LOCK})
     return fetch_value(conn, _STANDS, {"named": HALTED}) is not None
 
 
 def halt(conn: Connection, reason: str | None, at_us: int) -> TradingState:
-    """Halt trading and tell it; what is halted already keeps its reason."""
+    """Halt trading and tell it; what is halted already keeps its reason.
+
+    Once this is committed nothing is stored to be sent any more, nor on its way to be.
+    """
+    wait_for_stores(conn)
     seq = trail.next_own_seq(conn)
     reason = None if reason is None else clean(reason)
     value = dump({"reason": reason, "since_us": at_us})

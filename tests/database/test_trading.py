@@ -1,10 +1,18 @@
 """Trading is halted and resumed for all processes: stored, told once, and asked by STORE itself."""
 
-import pytest
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
+import pytest
+from sqlalchemy import text
+
+from app.database.addresses import PostgresServer, address_of
+from app.database.engine import postgres_engine
 from app.database.orders import SqlStore, open_store
 from app.domain.events import SYSTEM, Event, EventKind
 from app.domain.order import OrderStatus
+from app.engine.ports import Claimed
 from app.engine.store_port import Halted, TradingState
 from tests.database import steps
 from tests.database.steps import SOON
@@ -55,3 +63,48 @@ async def test_only_what_is_alive_is_claimed_to_be_watched(url: str) -> None:
         claimed = await store.claim(10, SOON, live_only=True)
         assert [each.view.order.order_id for each in claimed] == ["live"]
         assert await store.claim(10, SOON, live_only=True) == []
+
+
+@pytest.mark.postgres
+async def test_a_halt_that_was_answered_leaves_no_store_on_its_way(
+    postgres_url: str, two_stores: tuple[SqlStore, SqlStore]
+) -> None:
+    """A STORE that asked before and is held up after is waited for.
+
+    The race: it saw no halt, another process halted and told its operator so, and then it committed.
+    """
+    first, second = two_stores
+    claimed = await steps.begin(first)
+    async with held_up(postgres_url, "order1") as met:
+        storing = asyncio.create_task(steps.try_to_store(first, claimed))
+        await met()
+        halting = asyncio.create_task(second.halt(None, SOON))
+        await asyncio.wait({halting}, timeout=0.3)
+        assert not halting.done()
+    await halting
+    assert storing.done() or isinstance(await storing, Claimed)
+    view = await second.view("default", "order1")
+    assert view is not None
+    assert view.order.status is OrderStatus.SUBMITTED, "it was stored before the halt was answered"
+
+
+@asynccontextmanager
+async def held_up(url: str, order_id: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Lock an order's row; what is given waits until somebody waits for it."""
+    address = address_of(url)
+    assert isinstance(address, PostgresServer)
+    engine = postgres_engine(address, size=1)
+    lock = text("SELECT order_id FROM orders WHERE order_id = :id FOR UPDATE")
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    pause = text("SELECT pg_sleep(0.01)")
+    try:
+        async with engine.connect() as conn:
+            await conn.execute(lock, {"id": order_id})
+
+            async def met() -> None:
+                while not await conn.scalar(waiting):
+                    await conn.execute(pause)
+
+            yield met
+    finally:
+        await engine.dispose()
