@@ -32,10 +32,10 @@ async def test_a_worker_carries_on_when_the_service_is_killed(
             service.submit({"action": "SELL", "market": "SOL-USDC", "size": f"0.{1 + number}"})
             for number in range(ORDERS)
         ]
-        helper = Service(tmp_path / "worker", env, arguments=("worker",))
+        worker = Service(tmp_path / "worker", env, arguments=("worker",))
         try:
-            helper.launch()
-            wait_until("the worker works", lambda: "Synergy7 worker on" in helper.output(), 30)
+            worker.launch()
+            wait_until("the worker works", lambda: "Synergy7 worker on" in worker.output(), 30)
             sandbox = service.sandbox()
             service.kill()
             wait_until(
@@ -43,9 +43,9 @@ async def test_a_worker_carries_on_when_the_service_is_killed(
                 lambda: len(executions_by_order(sandbox.rpc_url, sandbox.wallet)) == ORDERS,
                 60,
             )
-            assert helper.stop() == 0
+            assert worker.stop() == 0
         finally:
-            helper.close()
+            worker.close()
         service.start()
         orders = [service.finished(order_id) for order_id in ids]
         assert {order["status"] for order in orders} == {"filled"}

@@ -21,6 +21,7 @@ from tests.shim import Calls
 
 pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 STILL_SECONDS = 1.5
+OPEN = 4
 SENDS = {"sendTransaction", "sendBundle"}
 
 
@@ -58,12 +59,15 @@ def test_orders_wait_for_the_disk(tmp_path: Path, chain: Chain) -> None:
     """Each trouble in turn: refused, retryable; nothing signed or pushed; told; and healed by itself."""
     with Powered(tmp_path, chain) as powered:
         for name, (words, trouble) in TROUBLES.items():
-            for number in range(4):
+            chain.fault("drop", "sendTransaction")
+            for number in range(OPEN):
                 _accepted(powered, f"{name}-before-{number}", number)
             with trouble(powered):
                 _refused(powered, f"{name}-during")
                 _told(powered, words)
                 _quiet(powered, chain)
+                assert _open(powered) >= OPEN
+            chain.clear()
             wait_until("ready again", lambda: _ready(powered).status_code == httpx.codes.OK, 15)
             _accepted(powered, f"{name}-during", 4)
         _all_end(powered, chain)
@@ -86,6 +90,11 @@ def _refused(powered: Powered, name: str) -> None:
     assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
     assert (problem["code"], problem["retryable"]) == ("STORAGE_UNAVAILABLE", True)
     assert "retry-after" in answer.headers
+
+
+def _open(powered: Powered) -> int:
+    """Count the orders that are to be executed yet."""
+    return sum(order["status"] not in FINAL for order in powered.service.orders())
 
 
 def _ready(powered: Powered) -> httpx.Response:

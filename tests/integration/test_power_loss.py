@@ -2,13 +2,15 @@
 
 import os
 import random
+from collections import Counter
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.chain_oracle import executions_of
 from tests.harness import FINAL, wait_until
-from tests.integration.chain import Chain
+from tests.integration.chain import Chain, Json
 from tests.integration.power import Powered
 
 pytestmark = [pytest.mark.e2e, pytest.mark.proof]
@@ -25,6 +27,7 @@ def names(life: object) -> list[str]:
 
 def test_what_was_accepted_outlives_the_power(tmp_path: Path, chain: Chain) -> None:
     """Killed at seeded moments, each time with a disk that lost all, or part, of what it had not synced."""
+    before = executions_of(chain.rpc_url, chain.wallet)
     with Powered(tmp_path, chain) as powered:
         for seed in SEEDS:
             dice = random.Random(seed)
@@ -37,7 +40,11 @@ def test_what_was_accepted_outlives_the_power(tmp_path: Path, chain: Chain) -> N
             powered.lose_power(dice if seed % 2 else None)
             powered.start()
             _posted_again(powered)
-        _settled(powered, chain)
+        orders = _settled(powered, chain)
+    executed = [e for e in executions_of(chain.rpc_url, chain.wallet) if e not in before]
+    filled = [order["order_id"] for order in orders if order["status"] == "filled"]
+    assert Counter(each.order_id for each in executed) == Counter(filled)
+    assert len({each.client_hash for each in executed}) == len(executed)
 
 
 def _posted_again(powered: Powered) -> None:
@@ -47,8 +54,8 @@ def _posted_again(powered: Powered) -> None:
     assert missing == set()
 
 
-def _settled(powered: Powered, chain: Chain) -> None:
-    """Claim that every order ends, none executed twice, and each as the chain has it."""
+def _settled(powered: Powered, chain: Chain) -> list[Json]:
+    """Claim that every order ends, most of them filled, and each as the chain has it; gives them."""
     service = powered.service
 
     def ended() -> bool:
@@ -59,7 +66,6 @@ def _settled(powered: Powered, chain: Chain) -> None:
     orders = list(service.orders())
     wrong = {key: found for order in orders if (found := chain.differences(order)) for key in order}
     assert wrong == {}
-    filled = [order["order_id"] for order in orders if order["status"] == "filled"]
-    assert len(filled) > len(orders) / 2
-    assert chain.executions(*filled) == [1] * len(filled)
+    assert sum(order["status"] == "filled" for order in orders) > len(orders) / 2
     assert service.http.get("/readyz").status_code == httpx.codes.OK
+    return orders

@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.postgres, pytest.mark.proof]
 SLOT_MS = 100
 """A blockhash lives for 15 s: a takeover comes well before its end."""
 SLOTS = 2
+LEASE_SECONDS = 3
 TAKEOVER_SECONDS = 8.0
 """3 s of silence after the last heartbeat, and a look at the queue; measured: 2.5 to 4 s, on a machine that
 has nothing else to do."""
@@ -202,10 +203,14 @@ def test_processes_share_orders_and_keep_their_sequence(cluster: Cluster) -> Non
     a, b, w = (cluster.services[name] for name in "abw")
     chance = random.Random(3)
     services = {name_of(each) for each in (a, b, w)}
-    wait_until("all are known", lambda: len(a.get("/status")["processes"]) == 3, PATIENCE_SECONDS)
-    known = a.get("/status")["processes"]
-    assert {f":{each['name'].rpartition(':')[2]}" for each in known} == services
-    assert all(0 <= each["heartbeat_age_seconds"] <= 3 for each in known)
+
+    def all_beat() -> bool:
+        known = a.get("/status")["processes"]
+        assert {f":{each['name'].rpartition(':')[2]}" for each in known} <= services
+        beating = [each for each in known if 0 <= each["heartbeat_age_seconds"] <= LEASE_SECONDS]
+        return len(beating) == len(services)
+
+    wait_until("all are known, and beat", all_beat, PATIENCE_SECONDS)
     grid = [
         (a, b)[number % 2].submit(
             order(
@@ -222,8 +227,8 @@ def test_processes_share_orders_and_keep_their_sequence(cluster: Cluster) -> Non
     assert {each["status"] for each in documents.values()} == {"filled"}
     assert cluster.chain.executions(*grid, *others) == [1] * (len(grid) + len(others))
     for order_id in others:
-        claim = [each["data"]["recovered"] for each in claims(a, order_id)]
-        assert claim == [False], "one process alone had it"
+        recovered = [each["data"]["recovered"] for each in claims(a, order_id)]
+        assert recovered.count(False) == 1, "two processes had it at once"
     told = {order_id: events(a, order_id) for order_id in grid}
     actions = [documents[order_id]["action"] for order_id in grid]
     assert set(actions) == {"BUY", "SELL"}
@@ -232,7 +237,8 @@ def test_processes_share_orders_and_keep_their_sequence(cluster: Cluster) -> Non
         for earlier in range(later):
             if actions[earlier] != actions[later]:
                 filled = [e["position"] for e in told[grid[earlier]] if e["kind"] == "order.filled"]
-                assert filled < [begun], "it overtook an opposite order"
+                assert filled, "it is not told that the order was filled"
+                assert filled[0] < begun, "it overtook an opposite order"
 
 
 def test_an_order_wakes_whoever_has_a_free_slot(
@@ -252,11 +258,12 @@ def test_an_order_wakes_whoever_has_a_free_slot(
     ids = [a.submit(order(f"0.0{number}2")) for number in range(SLOTS)]
     notified = [claimed_after(a, order_id, b) for order_id in ids]
     thaw(w)
-    ended = administer(
-        cluster.postgres.url,
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'",
+    url = cluster.postgres.url
+    listening = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+    wait_until(
+        "all listen", lambda: administer(url, f"SELECT count(*) {listening}") == 3, PATIENCE_SECONDS
     )
-    assert ended == 3
+    assert administer(url, f"SELECT count(pg_terminate_backend(pid)) {listening}") == 3
     deaf = [a.submit(order(f"0.0{number}3")) for number in range(SLOTS)]
     polled = [claimed_after(a, order_id, w) for order_id in deaf]
     cluster.chain.clear()
