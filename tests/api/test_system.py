@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
@@ -56,6 +57,7 @@ async def test_a_defect_is_told_as_500_and_logged(
     api: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The client learns nothing of it, the log everything."""
+    structlog.reset_defaults()  # whatever a test before has set the log to
     api.report.broken = True
     answer = await api.client.get("/status")
     assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL")
