@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from app.database.expressions import constant, exact_sum, summed
 from app.database.rows import attempt_values
-from app.database.running import change, fetch, fetch_value
+from app.database.running import change, fetch, fetch_one
 from app.database.tables import ATTEMPTS, LIVE, ORDERS
 from app.database.trading import is_halted
 from app.database.trail import Note, append
@@ -61,7 +61,7 @@ _MOVE = (
         attempt_count=ORDERS.c.attempt_count + 1,
         event_seq=ORDERS.c.event_seq + 1,
     )
-    .returning(ORDERS.c.event_seq)
+    .returning(ORDERS.c.event_seq, ORDERS.c.account)
 )
 _INSERT = insert(ATTEMPTS)
 
@@ -84,14 +84,15 @@ def store_attempt(
         "at_version": view.order.version,
         "attempts_before": len(view.attempts),
     }
-    seq = fetch_value(conn, _MOVE, values)
-    if seq is None:
+    row = fetch_one(conn, _MOVE, values)
+    if row is None:
         return LostLease()
-    attempt = _attempt(storing)
-    change(conn, _INSERT, attempt_values(attempt, view.order.account))
+    attempt, account = _attempt(storing), row.account
+    change(conn, _INSERT, attempt_values(attempt, account))
+    order_id, seq = attempt.order_id, row.event_seq
     note = Note(EventKind.SIGNED, storing.at_us, _told(attempt))
-    append(conn, account=view.order.account, order_id=attempt.order_id, last_seq=seq, notes=[note])
-    order = replace(view.order, status=OrderStatus.SUBMITTED)
+    append(conn, account=account, order_id=order_id, last_seq=seq, notes=[note])
+    order = replace(view.order, account=account, status=OrderStatus.SUBMITTED)
     return Claimed(OrderView(order, (*view.attempts, attempt)))
 
 

@@ -45,12 +45,13 @@ def record(
     for change in changes:
         _write_attempt(conn, current, change)
         current = apply(current, change)
-    order = claimed.view.order
+    order_id = claimed.view.order.order_id
     notes = [Note(change.kind, change.at_us, change.data) for change in changes]
-    append(
-        conn, account=order.account, order_id=order.order_id, last_seq=row.event_seq, notes=notes
+    # the row's account: a repeat of its signal may have made the order another's since it was claimed
+    append(conn, account=row.account, order_id=order_id, last_seq=row.event_seq, notes=notes)
+    known = replace(
+        view.order, account=row.account, cancel_requested_at_us=row.cancel_requested_at_us
     )
-    known = replace(view.order, cancel_requested_at_us=row.cancel_requested_at_us)
     return Claimed(OrderView(known, view.attempts))
 
 
@@ -107,7 +108,7 @@ def _order_update(columns: frozenset[str]) -> Update:
             ORDERS.c.attempt_count == bindparam("match_attempts"),
         )
         .values(**values, event_seq=ORDERS.c.event_seq + bindparam("events"))
-        .returning(ORDERS.c.event_seq, ORDERS.c.cancel_requested_at_us)
+        .returning(ORDERS.c.event_seq, ORDERS.c.account, ORDERS.c.cancel_requested_at_us)
     )
 
 
