@@ -13,7 +13,9 @@ import aiohttp
 
 ANSWER_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 0.25
-PAUSE_SECONDS_MAX: Final = 4.0
+PAUSE_SECONDS_MAX: Final = 8.0
+AT_ONCE: Final = 100
+"""Requests that all bots together wait for."""
 IMPOSSIBLE: Final = "1000000"
 SIZES: Final[Mapping[str, tuple[int, int, int]]] = {
     "SOL-USDC": (1, 20, 3),
@@ -110,6 +112,7 @@ class Bots:
     heard: Counter[str] = field(default_factory=Counter)
     scheduled: asyncio.Event = field(default_factory=asyncio.Event)
     """Every intent has been posted once; answers may be owed."""
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     stopped: bool = False
     """No more waits: whoever is not answered is left."""
 
@@ -178,7 +181,10 @@ class Bots:
         """Post; status 0 stands for no answer."""
         limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         try:
-            async with http.post(url, json=body, headers=headers, timeout=limit) as answer:
+            async with (
+                self._places,
+                http.post(url, json=body, headers=headers, timeout=limit) as answer,
+            ):
                 document = await answer.json(content_type=None)
                 return answer.status, document if isinstance(document, dict) else {}
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:

@@ -113,8 +113,8 @@ REQUESTS: Final[Mapping[str, RequestKind]] = {
 """What the sandbox's rules do to requests."""
 
 CHAIN: Final[Mapping[str, Callable[[Random], Fields]]] = {
-    "fork": lambda rng: {"blocks": rng.choice([0, 1, 1, 2])},
-    "unbundle": lambda rng: {"blocks": rng.choice([0, 1, 1])},
+    "fork": lambda rng: {"blocks": rng.choice([0] * 7 + [1])},
+    "unbundle": lambda rng: {"blocks": rng.choice([0] * 3 + [1])},
     "skipped_block": lambda rng: {"slots": rng.randint(1, 6)},
     "ws_close": _plain,
     "down": lambda rng: {
@@ -122,7 +122,8 @@ CHAIN: Final[Mapping[str, Callable[[Random], Fields]]] = {
         "seconds": rng.uniform(0.3, 1.5),
     },
 }
-"""What befalls the chain and its endpoints at once."""
+"""What befalls the chain and its endpoints at once; few forks reach back to what was confirmed, since a
+fill that is undone is none."""
 
 EVERYWHERE: Final = (
     "sigkill_service",
