@@ -182,6 +182,7 @@ class _Wired:
             account=DEFAULT_ACCOUNT,
         )
         self.switch.blocks_left = self.reconciliation.blocks_left
+        self.switch.hindrance = self.reconciliation.hindrance
         self.confirmation = self._confirmation()
         self.notices.on_notice = self.confirmation.notice
         self.engine = self._engine()

@@ -154,15 +154,19 @@ def restore(
 
 @cli.command()
 def reconcile(
+    since: Annotated[
+        str | None,
+        typer.Option(help="RFC 3339: what was stored before is complete; else all is read."),
+    ] = None,
     from_beginning: Annotated[
-        bool, typer.Option(help="It may lack orders of any age: read the whole history.")
+        bool, typer.Option(help="Read the whole history; so it is without --since.")
     ] = False,
 ) -> int:
     """Have an orders database that lost commits compared with the chain (service stopped)."""
     from app.cli.recovery import reconcile_orders
     from app.settings import load_settings
 
-    return reconcile_orders(load_settings(), whole=from_beginning)
+    return reconcile_orders(load_settings(), since, whole=from_beginning)
 
 
 @cli.command()

@@ -1,6 +1,7 @@
 """`synergy7 backup`, `restore`, `reconcile`: the orders database as a whole; `halt` and `resume`."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import typer
@@ -8,7 +9,9 @@ import typer
 from app.cli.orders import Json, connect, print_document
 from app.database.addresses import Address, PostgresServer, address_of
 from app.database.backup import back_up, mark_database, moment, restore
+from app.domain.documents import time_string
 from app.domain.errors import StartupError
+from app.domain.signal import parse_time
 from app.settings import Settings
 
 NEXT = "start the service, and when it says that the database is reconciled: synergy7 resume"
@@ -42,12 +45,27 @@ def restore_orders(settings: Settings, file: Path, *, salvaging: bool) -> int:
     return 0
 
 
-def reconcile_orders(settings: Settings, *, whole: bool) -> int:
-    """Mark the orders database as one that lost commits."""
+def reconcile_orders(settings: Settings, since: str | None, *, whole: bool) -> int:
+    """Mark the orders database as one that lost commits, at any time or after a moment."""
+    since_us = None if since is None else _moment(since, whole=whole)
     address = _address(settings)
-    asyncio.run(mark_database(address, whole=whole))
+    asyncio.run(mark_database(address, since_us=since_us))
     typer.echo(f"{address} will be compared with the chain; trading is halted; {NEXT}")
+    if since_us is None:
+        typer.echo("the whole history is read; --since TIME reads what came after a moment only")
+    else:
+        typer.echo(f"what was stored before {time_string(since_us)} is taken to be complete")
     return 0
+
+
+def _moment(text: str, *, whole: bool) -> int:
+    since_us = parse_time(text)
+    if since_us is None or since_us > time.time_ns() // 1_000:
+        what = "--since is no past time with its offset, such as 2026-01-31T12:00:00Z"
+        raise typer.BadParameter(what)
+    if whole:
+        raise typer.BadParameter("--since and --from-beginning contradict each other")
+    return since_us
 
 
 def _address(settings: Settings) -> Address:

@@ -111,8 +111,12 @@ def _attempt(storing: Storing) -> StoredAttempt:
     )
 
 
-def store_recovered(conn: Connection, view: OrderView, lost: Recovered) -> int:
+def store_recovered(
+    conn: Connection, view: OrderView, lost: Recovered, *, landed: bool = False
+) -> int:
     """Insert an attempt that was found on the chain: its bytes have left somebody, so it is submitted.
+
+    `landed`: its order is known to be filled by it.
 
     It follows no plan: there is nothing left to push. It keeps its memo's number, unless others were
     signed without knowing of it: the number is given back.
@@ -123,12 +127,14 @@ def store_recovered(conn: Connection, view: OrderView, lost: Recovered) -> int:
         order_id=order.order_id,
         number=number,
         wallet=lost.wallet,
-        status=AttemptStatus.SUBMITTED,
+        status=AttemptStatus.LANDED if landed else AttemptStatus.SUBMITTED,
+        landed_slot=lost.slot if landed else None,
         plan=LanePlan(()),
         signed=lost.signed,
         signed_at_us=lost.at_us or order.accepted_at_us,
     )
-    change(conn, _INSERT, attempt_values(attempt, order.account))
+    values = attempt_values(attempt, order.account)
+    change(conn, _INSERT, {**values, "landed_slot": attempt.landed_slot})
     return number
 
 

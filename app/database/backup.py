@@ -242,10 +242,10 @@ def _corrupt(path: Path, why: str) -> StartupError:
 # ---------------------------------------------------------------- a database that lost commits otherwise
 
 
-async def mark_database(address: Address, *, whole: bool) -> None:
+async def mark_database(address: Address, *, since_us: int | None) -> None:
     """Have a database compared with the chain; raises StartupError, DATABASE_IN_USE while it is worked on.
 
-    `whole`: it may lack rows of any age, not only the newest.
+    It lacks nothing that was stored before `since_us`, UTC microseconds; None: it may lack rows of any age.
     """
     async with open_database(address, pool_size=1) as database:
         await refuse_unmigrated(database, "orders")
@@ -254,7 +254,8 @@ async def mark_database(address: Address, *, whole: bool) -> None:
         def unit(conn: Connection) -> None:
             if database.single_process:  # the lock says that nobody else is there
                 conn.execute(delete(PROCESSES))
-            mark(conn, cause="marked by an operator", whole=whole, at_us=at_us)
+            cause = "marked by an operator"
+            mark(conn, cause=cause, whole=since_us is None, at_us=at_us, since_us=since_us)
 
         try:
             await database.write(unit, SYSTEM)

@@ -40,6 +40,8 @@ _NEWEST = select(
     func.max(ATTEMPTS.c.landed_slot),
     func.max(ATTEMPTS.c.last_valid_block_height),
 )
+_FIRST_SLOT: Final = 0
+"""Noted when no slot was known: no later mark may look less far back, whatever was added meanwhile."""
 _SIGNED_BEFORE = select(func.max(ATTEMPTS.c.blockhash_slot)).where(
     ATTEMPTS.c.signed_at_us <= bindparam("moment")
 )
@@ -56,9 +58,10 @@ def mark(
 ) -> None:
     """Have the database compared with the chain before anything is signed again, and halt trading.
 
-    Unless it is `whole` that may be missing, it is all that was stored after `since_us`; None: after
-    all that is stored, as in a copy that nothing was added to. A mark that is there already keeps how far back it looks. Raises StartupError(DATABASE_IN_USE) when
-    a process works on it: what that process holds could not be held back any more.
+    Unless rows of any age may be missing (`whole`), nothing is that was stored before `since_us`; None:
+    before the newest that is there, as in a copy that nothing was added to. A mark that is there already
+    keeps how far back it looks. Raises StartupError(DATABASE_IN_USE) when a process works on it: what
+    that process holds could not be held back any more.
     """
     wait_for_stores(conn)
     seq = trail.next_own_seq(conn)
@@ -137,7 +140,7 @@ def note_height(conn: Connection, holder: Holder, until_height: int) -> Mark:
     slot = newest(conn).slot if since_us is None else _slot_before(conn, since_us)
     document |= {
         "until_height": until_height,
-        "since_slot": _earlier(slot, document.get("since_slot")),
+        "since_slot": _earlier(slot or _FIRST_SLOT, document.get("since_slot")),
     }
     _put(conn, RECONCILING, document)
     return _mark_of(document)
@@ -145,7 +148,8 @@ def note_height(conn: Connection, holder: Holder, until_height: int) -> Mark:
 
 def _slot_before(conn: Connection, since_us: int) -> int | None:
     """Give the newest slot that attempts were signed for; where they landed was stored later."""
-    return conn.scalar(_SIGNED_BEFORE, {"moment": since_us})
+    slot: int | None = conn.scalar(_SIGNED_BEFORE, {"moment": since_us})
+    return slot
 
 
 def newest(conn: Connection) -> Newest:
@@ -157,7 +161,7 @@ def newest(conn: Connection) -> Newest:
 def _mark_of(document: Mapping[str, Any]) -> Mark:
     whole = bool(document["whole"])
     since = None if whole else document.get("since_slot")
-    return Mark(whole, document.get("until_height"), since)
+    return Mark(whole, document.get("until_height"), since or None)
 
 
 def reconciled(conn: Connection, tally: Mapping[str, object], at_us: int) -> None:
@@ -262,9 +266,17 @@ _IS_BARE = and_(
     ORDERS.c.status == OrderStatus.SUBMITTED.value,
     ~exists().where(ATTEMPTS.c.order_id == ORDERS.c.order_id, literal_column(f"attempts.{LIVE}")),
 )
+_COUNT_BARE = select(func.count()).select_from(ORDERS).where(_IS_BARE)
+_EARLIER: Final = ATTEMPTS.alias("earlier")
+_SLOT_BEFORE_IT = (
+    select(func.coalesce(func.max(_EARLIER.c.blockhash_slot), 0))
+    .where(_EARLIER.c.signed_at_us <= ORDERS.c.accepted_at_us)
+    .scalar_subquery()
+)
+"""A slot that the chain had reached when the order was accepted: nothing of it landed earlier."""
 _REQUEUE = (
     update(ORDERS)
-    .where(_IS_BARE)
+    .where(_IS_BARE, bindparam("first_slot") <= _SLOT_BEFORE_IT)
     .values(
         status=OrderStatus.QUEUED.value,
         in_doubt_since_us=None,
@@ -276,12 +288,13 @@ _REQUEUE = (
 )
 
 
-def requeue_bare(conn: Connection, at_us: int) -> int:
+def requeue_bare(conn: Connection, first_slot: int, at_us: int) -> tuple[int, int]:
     """Give orders back to the queue whose live attempt is lost from a damaged database.
 
-    Only after the chain's whole history was read: it landed nowhere, and is past its life.
+    Only after the chain's history was read back to `first_slot`, and only what is younger: that landed
+    nowhere, and is past its life. Gives how many those are, and how many stay as they are.
     """
-    rows = conn.execute(_REQUEUE).all()
+    rows = conn.execute(_REQUEUE, {"first_slot": first_slot}).all()
     reason = "its attempt was lost with a damaged database, and never landed"
     data = {
         "reason_code": ReasonCode.ATTEMPT_EXPIRED.value,
@@ -297,4 +310,4 @@ def requeue_bare(conn: Connection, at_us: int) -> int:
             last_seq=row.event_seq,
             notes=[note],
         )
-    return len(rows)
+    return len(rows), conn.scalar(_COUNT_BARE) or 0

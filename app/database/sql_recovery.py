@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from app.database import contradictions, lost_orders, recovery
+from app.database import contradictions, lost_fills, lost_orders, recovery
 from app.database.claims import Holder
 from app.database.engine import Database
 from app.database.groups import Unit
@@ -67,6 +67,11 @@ class SqlRecovery:
             (ORDERS, lost.memo.order_id),
         )
 
+    async def recover_fill(self, lost: Recovered, at_us: int) -> bool:
+        return await self._write(
+            lambda conn: lost_fills.recover_fill(conn, lost, at_us), (ORDERS, lost.memo.order_id)
+        )
+
     async def contradict(self, order_id: str, signature: str, slot: int, at_us: int) -> bool:
         return await self._write(
             lambda conn: contradictions.contradict(conn, order_id, signature, slot, at_us),
@@ -78,8 +83,10 @@ class SqlRecovery:
             lambda conn: contradictions.note_failure(conn, lost, at_us), SYSTEM
         )
 
-    async def requeue_bare(self, at_us: int) -> int:
-        return await self._write(lambda conn: recovery.requeue_bare(conn, at_us), (ORDERS, ""))
+    async def requeue_bare(self, first_slot: int, at_us: int) -> tuple[int, int]:
+        return await self._write(
+            lambda conn: recovery.requeue_bare(conn, first_slot, at_us), (ORDERS, "")
+        )
 
     async def reconciled(self, tally: Mapping[str, object], at_us: int) -> None:
         await self._write(lambda conn: recovery.reconciled(conn, tally, at_us), SYSTEM)

@@ -31,7 +31,7 @@ _LEGAL: Final[Mapping[EventKind, frozenset[OrderStatus]]] = {
     _K.FAILED: frozenset({_S.SUBMITTED}),
     _K.EXPIRED: frozenset({_S.SUBMITTED}),
     _K.DISPUTED: _FOLLOWED,
-    _K.ATTEMPT_RECOVERED: _OPEN,
+    _K.ATTEMPT_RECOVERED: _OPEN | {_S.FILLED},
 }
 """In which state of its order an event may come; those that are not named change nothing."""
 _AMOUNTS: Final = (
@@ -207,10 +207,22 @@ def _signed(told: ToldOrder, event: Event) -> None:
 
 
 def _recovered(told: ToldOrder, event: Event) -> None:
+    if told.status is _S.FILLED:
+        _put_back(told, event)
+        return
     told.demand_nothing_alive()
     told.status = _S.SUBMITTED
     data = event.data
     told.attempts[data["number"]] = ToldAttempt(data["signature"], AttemptStatus.SUBMITTED, data)
+
+
+def _put_back(told: ToldOrder, event: Event) -> None:
+    """Take a landed attempt whose row was lost, with its pushes, from the chain's word."""
+    data, landed = event.data, AttemptStatus.LANDED
+    before = told.attempts.get(data["number"])
+    if before is not None and before.signature != data["signature"]:
+        raise ValueError("another signature than the attempt's")
+    told.attempts[data["number"]] = ToldAttempt(data["signature"], landed, data, data["slot"])
 
 
 def _pushed(told: ToldOrder, event: Event) -> None:
@@ -222,14 +234,14 @@ def _pushed(told: ToldOrder, event: Event) -> None:
 
 
 def _died(status: AttemptStatus) -> Callable[[ToldOrder, Event], None]:
-    def effect(told: ToldOrder, event: Event) -> None:
+    def _effect(told: ToldOrder, event: Event) -> None:
         attempt = told.attempt(event)
         attempt.status = attempt.status.to(status)
         if "slot" in event.data:
             attempt.landed_slot = event.data["slot"]
         told.times["in_doubt_since_us"] = None
 
-    return effect
+    return _effect
 
 
 _EFFECTS: Final[Mapping[EventKind, Callable[[ToldOrder, Event], None]]] = {

@@ -84,6 +84,8 @@ class Confirmation:
         self._transaction_timeout_us = int(transaction_timeout_seconds * US)
         self._live: dict[str, _Watched] = {}
         self._fills: dict[str, _Watched] = {}
+        self._bare: list[Held] = []
+        """Fills, and orders in doubt, that no transaction is known of."""
         self._tasks: dict[asyncio.Task[None], None] = {}  # in their order, the same each time
         self._defect: BaseException | None = None
         self._wake = asyncio.Event()
@@ -111,12 +113,17 @@ class Confirmation:
         return known is not None and not known.held.lost
 
     def follow(self, held: Held) -> None:
-        """Follow a fill until its block is finalized."""
-        self._fills |= {
-            attempt.signature: _Watched(held, attempt, next_push_at=float("inf"))
-            for attempt in held.view.attempts
-            if attempt.status is AttemptStatus.LANDED
-        }
+        """Follow a fill until its block is finalized.
+
+        One without a landed attempt is held and left as it is: freed, it would be taken up each second.
+        """
+        landed = [each for each in held.view.attempts if each.status is AttemptStatus.LANDED]
+        if not landed:
+            _log.critical("an order has no transaction to follow", order_id=held.order_id)
+            self._bare = [*(each for each in self._bare if not each.lost), held]
+        for attempt in landed:
+            watched = _Watched(held, attempt, next_push_at=float("inf"))
+            self._fills[attempt.signature] = watched
 
     def notice(self, signature: str) -> None:
         """Look soon: something was seen of this signature."""
@@ -132,7 +139,8 @@ class Confirmation:
 
     def held(self) -> list[Held]:
         """Give every order in the watch."""
-        return [w.held for w in (*self._live.values(), *self._fills.values())]
+        watched = (*self._live.values(), *self._fills.values())
+        return [*(each.held for each in watched), *self._bare]
 
     # ------------------------------------------------------------ the loop
 

@@ -71,12 +71,19 @@ class Reconciliation:
         self._wallets = wallets
         self._account = account
         self._blocks_left: int | None = None
+        self._hindrance: str | None = None
+        self._read: dict[str, Recovered | None] = {}
+        """What was read of unknown transactions: a node that fails once costs one call, not all of them."""
         self._at: str | None = None
         """The order that is being settled: told with a defect."""
 
     def blocks_left(self) -> int | None:
         """Give how many blocks must be finalized before the chain is read; None: not known."""
         return self._blocks_left
+
+    def hindrance(self) -> str | None:
+        """Say what stood in the way the last time; None: nothing did."""
+        return self._hindrance
 
     async def run(self) -> None:
         """Reconcile while the mark is there, then rest until cancelled.
@@ -88,8 +95,9 @@ class Reconciliation:
             self._at = None
             try:
                 await self.step()
-                defects = 0
+                self._hindrance, defects = None, 0
             except (TransientError, IntakeError, RefusedError) as error:
+                self._hindrance = error.what
                 _log.warning("reconciliation has to wait", why=error.what)
             except Exception:  # noqa: BLE001 - whatever it is, orders stay untouched meanwhile
                 defects += 1
@@ -132,11 +140,24 @@ class Reconciliation:
             for order_id in sorted(lost, key=lambda each: views[each] is None):
                 await self._settle_order(order_id, lost[order_id], tally)
         if mark.whole:
-            tally.requeued = await self._store.requeue_bare(self._clock.now_us())
+            await self._requeue_bare(tally)
         document = tally.document()
         await self._store.reconciled(document, self._clock.now_us())
+        self._read.clear()
         _log.info("the database agrees with the chain", **document)
         await self._switch.look()
+
+    async def _requeue_bare(self, tally: Tally) -> None:
+        """Take up the orders whose live attempt is lost, unless it may have landed beyond what is kept."""
+        first_slot = await self._history.first_slot()
+        now_us = self._clock.now_us()
+        tally.requeued, tally.left = await self._store.requeue_bare(first_slot, now_us)
+        if tally.left:
+            _log.critical(
+                "orders without a transaction may have landed before the nodes' histories begin",
+                orders=tally.left,
+                first_slot=first_slot,
+            )
 
     async def _lost(
         self, wallet: str, mark: Mark, until_height: int, tally: Tally
@@ -153,11 +174,19 @@ class Reconciliation:
             if mention.signature in known:
                 await self._check(mention, *known[mention.signature], tally)
                 continue
-            found = await self._history.found(mention.signature)
-            recovered = self._reader.recovered(found, mention, until_height, wallet)
+            recovered = await self._recovered(mention, until_height, wallet)
             if recovered is not None:
                 lost[recovered.memo.order_id].append(recovered)
         return lost
+
+    async def _recovered(
+        self, mention: Mention, until_height: int, wallet: str
+    ) -> Recovered | None:
+        signature = mention.signature
+        if signature not in self._read:
+            found = await self._history.found(signature)
+            self._read[signature] = self._reader.recovered(found, mention, until_height, wallet)
+        return self._read[signature]
 
     async def _check(
         self, mention: Mention, order_id: str, status: AttemptStatus, tally: Tally
@@ -177,7 +206,9 @@ class Reconciliation:
         """
         self._at = order_id
         view = await self._store.order(order_id)
+        fill = None if view is None else view.order.fill
         executions = [each for each in lost if not each.failed]
+        executions.sort(key=lambda each: fill is not None and each.slot != fill.slot)
         decisive = (executions or lost)[0 if executions else -1]
         recorded = await self._record(view, decisive, tally)
         for each in lost:
@@ -194,7 +225,7 @@ class Reconciliation:
         if view is None:
             return not lost.failed and await self._record_order(lost, tally)
         if view.order.status.final:
-            return False
+            return await self._record_fill(lost, tally)
         burial: Sequence[Change] = ()
         if view.live_attempt is not None:
             dead = await self._burial(view, view.live_attempt)
@@ -204,6 +235,14 @@ class Reconciliation:
         if not await self._store.recover_attempt(lost, burial, now_us):
             what = f"order {lost.memo.order_id} changed while it was being reconciled"
             raise TransientError(ReasonCode.RECONCILING, what)
+        tally.attempts += 1
+        _log.warning("an attempt was recovered from the chain", **_names(lost))
+        return True
+
+    async def _record_fill(self, lost: Recovered, tally: Tally) -> bool:
+        """Put back what filled an order, if a damaged database lost just that."""
+        if not await self._store.recover_fill(lost, self._clock.now_us()):
+            return False
         tally.attempts += 1
         _log.warning("an attempt was recovered from the chain", **_names(lost))
         return True

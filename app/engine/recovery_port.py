@@ -54,6 +54,8 @@ class Found:
     raw: bytes
     landed: LandedTransaction
     mints: Mapping[str, str]
+    unix_time: int | None = None
+    """When its block was made, as validators voted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class Tally:
     """Open orders of a client's key that the chain shows executed."""
     requeued: int = 0
     """Orders whose only live attempt a damaged database had lost, and that never landed."""
+    left: int = 0
+    """Those that may have landed before the nodes' histories begin: they stay as they are."""
 
     def document(self) -> Mapping[str, object]:
         """Give the counts as the event tells them."""
@@ -119,6 +123,10 @@ class History(Protocol):
         Each node must itself have finalized a block above `until_height`, and have kept what it
         finalized since the slot.
         """
+        ...
+
+    async def first_slot(self) -> int:
+        """Give the first slot that every node which answers has kept."""
         ...
 
     async def found(self, signature: str) -> Found:
@@ -180,6 +188,10 @@ class RecoveryStore(Protocol):
         """
         ...
 
+    async def recover_fill(self, lost: Recovered, at_us: int) -> bool:
+        """Record the attempt that filled a known order; False when it did not, or one is known."""
+        ...
+
     async def contradict(self, order_id: str, signature: str, slot: int, at_us: int) -> bool:
         """Tell of an execution that an order's stored end denies; False when it was told before."""
         ...
@@ -188,10 +200,11 @@ class RecoveryStore(Protocol):
         """Tell of a failed transaction that nothing was known of; False when it was told before."""
         ...
 
-    async def requeue_bare(self, at_us: int) -> int:
-        """Give submitted orders without a live attempt back to the queue; returns how many.
+    async def requeue_bare(self, first_slot: int, at_us: int) -> tuple[int, int]:
+        """Give submitted orders without a live attempt back to the queue, and count them.
 
-        Only after whole histories were read: what they were sent as landed nowhere.
+        Only after histories were read back to `first_slot`, and only those accepted later: what they
+        were sent as landed nowhere. The second count is of those that stay.
         """
         ...
 

@@ -39,6 +39,8 @@ class TradingSwitch:
         self.on_change: Callable[[], None] = lambda: None
         self.blocks_left: Callable[[], int | None] = lambda: None
         """How many blocks must be finalized before reconciliation can read the chain, if known."""
+        self.hindrance: Callable[[], str | None] = lambda: None
+        """What reconciliation waits for otherwise."""
 
     @property
     def state(self) -> TradingState:
@@ -65,9 +67,11 @@ class TradingSwitch:
             raise IntakeError(ReasonCode.RECONCILING, self._waits_for(), todo=todo, retryable=True)
 
     def _waits_for(self) -> str:
-        left = self.blocks_left()
         what = "the database is being reconciled with the chain"
-        return what if left is None else f"{what}, {left} blocks must be finalized before"
+        if left := self.blocks_left():
+            return f"{what}, {left} blocks must be finalized before"
+        hindrance = self.hindrance()
+        return what if hindrance is None else f"{what}, which has to wait: {hindrance}"
 
     def refusal(self) -> IntakeError:
         """Say why a new signal is not taken in while trading is halted."""

@@ -63,7 +63,7 @@ def _row(events: Sequence[Event], end: Event) -> ExecutionRow:
         status=status,
         reason_code=reason_code,
         method=_method(events, end, len(signed)),
-        attempts=len(signed),
+        attempts=len({event.data["number"] for event in signed}),
         submissions=sum(1 for _ in _pushes(events)),
         accepted_at_us=begin.at_us,
         first_executing_at_us=_first_at(_of(events, EventKind.CLAIMED)),

@@ -72,6 +72,11 @@ def minimum_ledger_slot(call: Call) -> object:
     return max(call.node.chain.rules.first_slot, call.view.pruned_below)
 
 
+def get_first_available_block(call: Call) -> object:
+    """Give the first block that was not pruned: the genesis, before which no slot was kept."""
+    return call.view.pruned_below
+
+
 def get_minimum_balance_for_rent_exemption(call: Call) -> object:
     """Give the lamports that exempt an account of a size from rent."""
     return call.node.chain.machine.rent_exempt(call.params.number(0))
@@ -98,6 +103,7 @@ CHAIN_METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "getBlockHeight": get_block_height,
         "getEpochInfo": get_epoch_info,
+        "getFirstAvailableBlock": get_first_available_block,
         "getGenesisHash": get_genesis_hash,
         "getHealth": get_health,
         "getLatestBlockhash": get_latest_blockhash,

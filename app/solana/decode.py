@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping
+from typing import Final
 
 from app.domain.attempt import Blockhash
 from app.domain.outcome import Absent, Commitment, Heights, Seen
@@ -22,11 +23,28 @@ def sequence(value: object) -> list[object]:
     return value
 
 
-def integer(value: object) -> int:
-    """Take a whole number that is not negative."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+INTEGER_MAX: Final = 2**63 - 1
+"""What the databases can keep; nothing that is counted on the chain comes near it."""
+PRICE_MAX: Final = 2**64 - 1
+"""Anybody can offer it, for no compute units."""
+UNIX_TIME_MAX: Final = 253_402_300_799
+"""The end of the year 9999, which is the last that can be written."""
+
+
+def integer(value: object, most: int = INTEGER_MAX) -> int:
+    """Take a whole number that is not negative, and that can be stored."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         raise ValueError("not a whole number")
     return value
+
+
+def unix_time(value: object) -> int | None:
+    """Take a time in seconds, or none."""
+    if value is None:
+        return None
+    if integer(value) > UNIX_TIME_MAX:
+        raise ValueError("not a time")
+    return integer(value)
 
 
 def text(value: object) -> str:
@@ -125,7 +143,7 @@ def recent_fees(result: object) -> list[int]:
 
 def _fee(row: Mapping[str, object]) -> int:
     integer(row.get("slot"))
-    return integer(row.get("prioritizationFee"))
+    return integer(row.get("prioritizationFee"), PRICE_MAX)
 
 
 def simulation(result: object) -> Simulation:

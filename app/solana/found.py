@@ -31,7 +31,8 @@ def read_found(result: object, signature: str) -> Found:
     shown = {**document, "transaction": {"message": {"accountKeys": keys}}}
     landed = decode.transaction(shown, signature)
     meta = decode.mapping(document.get("meta"))
-    return Found(raw, landed, _mints(meta, landed.account_keys))
+    unix_time = decode.unix_time(document.get("blockTime"))
+    return Found(raw, landed, _mints(meta, landed.account_keys), unix_time)
 
 
 def read_signers(result: object, signature: str) -> list[str]:

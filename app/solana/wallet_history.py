@@ -76,6 +76,10 @@ class WalletHistories:
 
         return _united(await self._all(ask))
 
+    async def first_slot(self) -> int:
+        """See the port."""
+        return max(await self._all(_first_slot))
+
     async def found(self, signature: str) -> Found:
         """See the port: who signed is proved by the bytes, what it did by as many as are needed."""
         told = await self._told(lambda client: _transaction(client, signature, read_found))
@@ -169,6 +173,11 @@ async def _last_valid_height(client: JsonRpcClient, newest_slot: int | None) -> 
     return found.last_valid_block_height
 
 
+async def _first_slot(client: JsonRpcClient) -> int:
+    """Ask for the ledger that its history is listed from: an archive's too, unlike minimumLedgerSlot."""
+    return await ask(client, "getFirstAvailableBlock", [], decode.integer)
+
+
 async def _finalized_height(client: JsonRpcClient) -> int:
     return (await ask(client, "getEpochInfo", [FINALIZED], decode.heights)).block_height
 
@@ -233,13 +242,13 @@ def read_page(result: object) -> list[Mention]:
 def _mention(entry: Mapping[str, object]) -> Mention:
     if "err" not in entry:
         raise ValueError("no err")
-    memo, unix_time = entry.get("memo"), entry.get("blockTime")
+    memo = entry.get("memo")
     return Mention(
         signature=decode.text(entry.get("signature")),
         slot=decode.integer(entry.get("slot")),
         failed=entry["err"] is not None,
         memo=None if memo is None else decode.text(memo),
-        unix_time=None if unix_time is None else decode.integer(unix_time),
+        unix_time=decode.unix_time(entry.get("blockTime")),
     )
 
 

@@ -89,7 +89,7 @@ def read_recovered(
         quote_size=None if by_base else intent.amount,
         slot=slot,
         failed=mention.failed and found.landed.error is not None,
-        at_us=(mention.unix_time or 0) * US,
+        at_us=(found.unix_time or 0) * US,
     )
 
 

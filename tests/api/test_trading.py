@@ -59,7 +59,7 @@ async def test_a_database_under_reconciliation_refuses_signals_cancels_and_resum
     """503 for bots, who may try again; 409 for the operator, with what is waited for."""
     async with running(tmp_path) as api:
         order_id = (await api.client.post("/signals", json=SELL)).json()["order_id"]
-    await mark_database(address_of(str(tmp_path / "orders.db")), whole=False)
+    await mark_database(address_of(str(tmp_path / "orders.db")), since_us=None)
     async with running(tmp_path) as api:
         for path, body in (("/signals", SELL), (f"/orders/{order_id}/cancel", None)):
             answer = await api.client.post(path, json=body)

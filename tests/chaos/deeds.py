@@ -22,10 +22,12 @@ CLOCK_US_MAX: Final = 40_000_000
 LOOK_SECONDS: Final = 0.05
 RECOVERY_SECONDS_MAX: Final = 60.0
 VICTIM_LOOKS: Final = 40
+MEASURED: Final = 0.7
+"""Share of the kills after which no other process is broken before the orders are taken up."""
 
 WEIGHTS: Final[Mapping[str, int]] = {
-    "sigkill_service": 12,
-    "sigstop": 4,
+    "sigkill_service": 16,
+    "sigstop": 5,
     "sigkill_sandbox": 2,
     "clock_jump": 2,
     "full_disk": 2,
@@ -55,7 +57,6 @@ class Deeds:
     """How many orders that were."""
     first_round: asyncio.Event = field(default_factory=asyncio.Event)
     _deck: list[str] = field(default_factory=list)
-    _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def do(self) -> None:
         """Break things until cancelled."""
@@ -102,15 +103,10 @@ class Deeds:
         async with unit.busy:
             unit.kill()
             unit.launch()
-        task = asyncio.create_task(self._recovery(unit.started_at, held))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return bool(held)
-
-    async def _recovery(self, started_at: float, held: Mapping[str, int]) -> None:
-        if held:
-            self.recoveries.append(await recovery_seconds(self.books, started_at, held))
+        if held and self.rng.random() < MEASURED:  # else something else breaks meanwhile
+            self.recoveries.append(await recovery_seconds(self.books, unit.started_at, held))
             self.recovered.append(len(held))
+        return bool(held)
 
     async def _kill_sandbox(self) -> bool:
         async with self.node.unit.busy:
@@ -161,13 +157,12 @@ class Deeds:
         await asyncio.to_thread(self.postgres.restart)
         return bool(held)
 
-    async def end(self) -> None:
-        """Mend what can be mended, and wait for what is being measured."""
+    def end(self) -> None:
+        """Mend what can be mended."""
         if self.control is not None:
             self.control.set_errno(0)
         for unit in self.services:
             unit.signal(signal.SIGCONT)
-        await asyncio.gather(*self._background, return_exceptions=True)
 
 
 async def recovery_seconds(books: Books, started_at: float, held: Mapping[str, int]) -> float:

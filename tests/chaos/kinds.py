@@ -107,7 +107,7 @@ REQUESTS: Final[Mapping[str, RequestKind]] = {
         ),
         most=0.5,
     ),
-    "fee_spike": RequestKind(110, FEES, lambda rng: {"times": rng.choice([3, 20, 100])}, most=0.7),
+    "fee_spike": RequestKind(170, FEES, lambda rng: {"times": rng.choice([3, 20, 100])}, most=0.9),
     "ws_silent": RequestKind(130, (("rpc", "signatureSubscribe"),), most=0.5),
 }
 """What the sandbox's rules do to requests."""

@@ -60,7 +60,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 
-BETWEEN_DEEDS: Final[Mapping[str, float]] = {"sqlite": 4.0, "postgres": 1.0}
+BETWEEN_DEEDS: Final[Mapping[str, float]] = {"sqlite": 3.0, "postgres": 0.4}
 """A process alone needs time between its starts; of several, two go on."""
 
 
@@ -375,7 +375,7 @@ async def _live(world: World, http: aiohttp.ClientSession) -> Outcome:
     async with _background(*works):
         await bots.scheduled.wait()
     seconds = time.monotonic() - started
-    await deeds.end()
+    deeds.end()
     await weather.read(http)
     outcome = await conclude(world, http, bots, posting)
     return replace(

@@ -92,11 +92,36 @@ def test_salvaging_tells_what_was_recovered_of_each_table(
 def test_a_database_that_lost_commits_is_marked(
     database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """However it was restored; `--from-beginning` when rows of any age may be missing."""
-    for extra in ([], ["--from-beginning"]):
+    """However it was restored: rows of any age may be missing, unless it is said since when."""
+    whole, since = "the whole history is read", "what was stored before 2026-01-31T12:00:00.000000Z"
+    for extra, told in (
+        ([], whole),
+        (["--from-beginning"], whole),
+        (["--since", "2026-01-31T13:00:00+01:00"], since),
+    ):
         assert run(["reconcile", *extra]) == 0
-        told = capsys.readouterr().out
-        assert told.startswith(f"{database} will be compared with the chain; trading is halted")
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].startswith(f"{database} will be compared with the chain; trading is halted")
+        assert lines[1].startswith(told)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["--since", "yesterday"],
+        ["--since", "2026-01-31T12:00:00"],
+        ["--since", "9000-01-31T12:00:00Z"],
+        ["--since", "2026-01-31T12:00:00Z", "--from-beginning"],
+    ],
+)
+def test_a_moment_that_is_none_marks_nothing(
+    database: Path, extra: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A time without its offset, one to come, and two answers to one question."""
+    before = database.read_bytes()
+    assert run(["reconcile", *extra]) == EXIT_UNUSABLE
+    assert capsys.readouterr().err.startswith("USAGE: ")
+    assert database.read_bytes() == before
 
 
 @pytest.mark.parametrize(

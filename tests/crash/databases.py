@@ -80,7 +80,7 @@ def sqlite_databases(folder: Path, migrated: bool) -> Databases:
         for end in ("-wal", "-shm", ""):
             files["orders"].with_name(f"orders.db{end}").unlink(missing_ok=True)
         shutil.copy(kept, files["orders"])
-        asyncio.run(mark_database(address_of(str(files["orders"])), whole=True))
+        asyncio.run(mark_database(address_of(str(files["orders"])), since_us=None))
 
     return Databases(env, orders, metrics, lambda: None, keep, lose)
 
@@ -135,7 +135,7 @@ class Postgres:
 
         def lose() -> None:
             copy(f"{name}_kept", name)
-            asyncio.run(mark_database(address_of(url), whole=True))
+            asyncio.run(mark_database(address_of(url), since_us=None))
 
         return Databases(env, read, read, age, lambda: copy(name, f"{name}_kept"), lose)
 

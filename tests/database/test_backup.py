@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from app.database.backup import back_up, restore, see_on_disk
+from app.database.addresses import address_of
+from app.database.backup import back_up, mark_database, restore, see_on_disk
 from app.database.lock import UNFINISHED, file_lock
 from app.database.migrate import migrate
 from app.database.orders import open_store
 from app.domain.errors import StartupError
 from app.domain.order import OrderStatus
 from tests.database import steps
+from tests.domain.makers import BLOCKHASH_SLOT, NOW
 
 pytestmark = pytest.mark.anyio
 
@@ -338,15 +340,25 @@ def damage(database: Path) -> None:
 async def test_an_order_without_its_live_attempt_is_queued_again(sqlite_url: str) -> None:
     """It stays as it is in a database that lacks commits only: there the attempt was never stored."""
     async with open_store(sqlite_url, process_name="test") as store:
-        await steps.sign(store, await steps.begin(store, "bare"))
-        await steps.sign(store, await steps.begin(store, "live"))
-        lose_attempts(Path(sqlite_url), "bare")
-        assert await store.recovery.requeue_bare(steps.SOON) == 1
-        assert await store.recovery.requeue_bare(steps.SOON) == 0
+        for name in ("first", "live", "bare"):
+            at_us = steps.SOON + 1 if name == "bare" else NOW
+            await steps.accept(store, name, accepted_at_us=at_us, deadline_us=at_us + 10**9)
+            await steps.sign(store, await steps.claim(store, at_us + 1))
+    for name in ("first", "bare"):
+        lose_attempts(Path(sqlite_url), name)
+    await mark_database(address_of(sqlite_url), since_us=None)
+    async with open_store(sqlite_url, process_name="test") as store:
+        assert await store.recovery.begin() is not None
+        beyond = BLOCKHASH_SLOT + 1
+        assert await store.recovery.requeue_bare(beyond, steps.SOON) == (0, 2)
+        assert await store.recovery.requeue_bare(BLOCKHASH_SLOT, steps.SOON) == (1, 1)
+        assert await store.recovery.requeue_bare(BLOCKHASH_SLOT, steps.SOON) == (0, 1)
+        assert await steps.status(store, "first") is OrderStatus.SUBMITTED
+        assert await store.recovery.requeue_bare(0, steps.SOON) == (1, 0)
         assert await steps.status(store, "bare") is OrderStatus.QUEUED
         assert await steps.status(store, "live") is OrderStatus.SUBMITTED
-        again = await steps.sign(store, await steps.claim(store))
-        assert again.view.order.order_id == "bare"
+        for claimed in await store.claim(2, steps.SOON + 1):
+            await steps.sign(store, claimed)
 
 
 def lose_attempts(database: Path, order_id: str) -> None:

@@ -61,6 +61,9 @@ class Ledger:
             if since_slot is None or each.slot >= since_slot
         ]
 
+    async def first_slot(self) -> int:
+        return 0
+
     async def found(self, signature: str) -> Found:
         return Found(signature.encode(), cast("LandedTransaction", None), {})
 

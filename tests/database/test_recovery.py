@@ -10,7 +10,7 @@ from app.database.addresses import address_of
 from app.database.backup import mark_database
 from app.database.orders import SqlStore, open_store
 from app.domain import changes
-from app.domain.attempt import AttemptStatus
+from app.domain.attempt import AttemptStatus, Blockhash
 from app.domain.audit import differences
 from app.domain.errors import ReasonCode, StartupError, TransientError
 from app.domain.events import SYSTEM, EventKind, verify_chain
@@ -27,6 +27,8 @@ from tests.domain.makers import BLOCKHASH_SLOT, NOW, PROOF
 
 pytestmark = pytest.mark.anyio
 KEY = client_hash("default", "key")
+LATER = NOW * 2
+"""After everything that is stored: nothing is missing but what came last."""
 
 
 def lost(order_id: str = "lost", number: int = 1, digits: str = KEY, **given: object) -> Recovered:
@@ -51,7 +53,7 @@ def lost(order_id: str = "lost", number: int = 1, digits: str = KEY, **given: ob
 @asynccontextmanager
 async def marked(url: str, *, whole: bool = False) -> AsyncIterator[SqlStore]:
     """Mark a database, and open it as a process that took the mark."""
-    await mark_database(address_of(url), whole=whole)
+    await mark_database(address_of(url), since_us=None if whole else LATER)
     async with open_store(url, process_name="test") as store:
         assert await store.recovery.begin() is not None
         yield store
@@ -108,6 +110,38 @@ async def test_height_and_slot_are_noted_once(url: str) -> None:
         assert await store.recovery.note_height(990) == Mark(whole=True, until_height=990)
 
 
+async def test_a_database_that_ran_on_is_read_from_the_moment_that_it_was_cut_off_at(
+    url: str,
+) -> None:
+    """Attempts of after the loss hide no execution of before them, and neither does a late landing."""
+    async with open_store(url, process_name="before") as store:
+        early = await steps.sign(store, await steps.begin(store))
+        await steps.fill(store, early)  # it landed later than it was signed for
+        ran_on = await steps.begin(store, "ran-on")
+        signed = replace(
+            makers.signed(), signature="ran on", blockhash=Blockhash("b", 2_000, 8_000)
+        )
+        await store.store_attempt(
+            ran_on,
+            signed,
+            makers.attempt().plan,
+            balances=steps.RICH,
+            reserve_lamports=0,
+            at_us=SOON + 2,
+        )
+    for since_us, slot in (
+        (LATER, 8_000),
+        (SOON + 1, BLOCKHASH_SLOT),
+        (LATER, BLOCKHASH_SLOT),  # a mark upon a mark looks no less far back
+        (NOW - 1, None),
+        (LATER, None),
+    ):
+        await mark_database(address_of(url), since_us=since_us)
+        async with open_store(url, process_name="after") as store:
+            assert await store.recovery.begin() is not None
+            assert (await store.recovery.note_height(900)).since_slot == slot, since_us
+
+
 @pytest.mark.postgres
 async def test_one_process_reconciles_and_none_may_be_at_work_when_it_is_marked(
     postgres_url: str,
@@ -115,8 +149,8 @@ async def test_one_process_reconciles_and_none_may_be_at_work_when_it_is_marked(
     """A process that runs could sign before it hears of the mark."""
     async with open_store(postgres_url, process_name="busy"):
         with pytest.raises(StartupError, match=r"^DATABASE_IN_USE: process busy works"):
-            await mark_database(address_of(postgres_url), whole=False)
-    await mark_database(address_of(postgres_url), whole=False)
+            await mark_database(address_of(postgres_url), since_us=LATER)
+    await mark_database(address_of(postgres_url), since_us=LATER)
     async with open_store(postgres_url, process_name="first") as first:
         assert await first.recovery.begin() is not None
         async with open_store(postgres_url, process_name="second") as second:
@@ -131,7 +165,7 @@ async def test_a_process_that_lost_the_mark_writes_nothing_more(postgres_url: st
     """It was thought dead and goes on, while another one reconciles or has done so."""
     async with open_store(postgres_url, process_name="before") as store:
         await steps.sign(store, await steps.begin(store))
-    await mark_database(address_of(postgres_url), whole=True)
+    await mark_database(address_of(postgres_url), since_us=None)
     async with open_store(postgres_url, process_name="zombie") as zombie:
         assert await zombie.recovery.begin() is not None
         await silence(postgres_url)
@@ -147,7 +181,7 @@ async def test_a_process_that_lost_the_mark_writes_nothing_more(postgres_url: st
                     zombie.recovery.recover_attempt(lost("order1"), (), SOON),
                     zombie.recovery.contradict("order1", "sig", 5_005, SOON),
                     zombie.recovery.note_failure(lost(failed=True), SOON),
-                    zombie.recovery.requeue_bare(SOON),
+                    zombie.recovery.requeue_bare(0, SOON),
                     zombie.recovery.reconciled({}, SOON),
                 ):
                     with pytest.raises(TransientError):

@@ -92,7 +92,7 @@ async def test_an_order_filled_on_an_operators_word_is_settled(store: SqlStore) 
     row = execution_of(events)
     assert row is not None
     assert (row.base_amount, row.quote_amount) == (10_000_000, 1_850_000)
-    assert (row.priority_fee, row.network_fee, row.venue_fee) == (100, 0, 0)
+    assert (row.priority_fee, row.network_fee, row.venue_fee) == (100, 5_000, 0)
 
 
 async def test_an_order_filled_with_what_the_chain_shows_is_adopted_until_it_is_final(

@@ -179,11 +179,11 @@ def main(argv: Sequence[str] | None = None, kind: type[Rig] = Rig) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--replay", type=parse, metavar="CASE", help="live one case again")
     given = parser.parse_args(argv)
-    quieten()
     if given.replay is not None:
         return replay(given.replay, kind)
     return simulate(given.lives, given.seed, jobs=given.jobs, kind=kind)
 
 
 if __name__ == "__main__":
+    quieten()
     sys.exit(main())

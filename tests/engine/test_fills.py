@@ -1,5 +1,6 @@
 """Fills on their way to finality, and those that a fork undid."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -69,6 +70,25 @@ async def test_a_moved_fill_is_not_kept_as_a_node_behind_tells_it() -> None:
         moved = rig.order(order_id).fill
         assert moved is not None
         assert moved.slot > fill.slot
+
+
+async def test_a_fill_without_a_transaction_is_held_and_told_once() -> None:
+    """A damaged database lost it: freed, it would be taken up again each second, for ever."""
+    world = World()
+    first = Rig(world=world)
+    async with running(first):
+        order_id, _, _ = await filled(first)
+    row = world.database.rows[order_id]
+    row.view = replace(row.view, attempts=())
+    second = Rig(world=world, process="two")
+    async with running(second):
+        await pass_time(3)
+        version = row.order.version
+        assert row.process == "two"
+        assert [each.order_id for each in second.confirmation.held()] == [order_id]
+        await pass_time(10)
+        assert row.order.version == version
+    assert row.process is None
 
 
 async def test_a_fill_that_is_gone_for_good_is_taken_back() -> None:

@@ -1,6 +1,7 @@
 """A database that lost commits is completed from the chain, and nothing is executed twice."""
 
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,7 @@ async def test_a_failure_and_a_denied_execution_are_told_and_nothing_is_made_up(
     system = ExecutionSystem(settings)
     await system.initialize()
     denied = (await post(system, "denied")).order.order_id
+    copied_us = time.time_ns() // 1_000
     back_up(database, copy)
     async with system:
         assert (await ended(system, denied))["status"] == "filled"
@@ -113,7 +115,7 @@ async def test_a_failure_and_a_denied_execution_are_told_and_nothing_is_made_up(
     async with ExecutionSystem(settings) as system:
         await system.parts.switch.halt("before it is noticed")
     end_order(database, denied)
-    await mark_database(address_of(str(database)), whole=False)
+    await mark_database(address_of(str(database)), since_us=copied_us)
     async with ExecutionSystem(settings) as system:
         counts = await reconciled(system, chain)
         assert (counts["contradictions"], counts["attempts"]) == (1, 0)
@@ -156,6 +158,7 @@ async def test_a_restored_postgresql_is_completed_too(
     system = ExecutionSystem(configure(tmp_path, chain, changes))
     await system.initialize()
     queued = (await post(system, "pg queued")).order.order_id
+    copied_us = time.time_ns() // 1_000
     await system.stop()
     name = make_url(url).database
     await administer(postgres.url, f"CREATE DATABASE {name}_copy TEMPLATE {name}")
@@ -163,7 +166,7 @@ async def test_a_restored_postgresql_is_completed_too(
         assert (await ended(system, queued))["status"] == "filled"
         lost = await filled(system, "pg lost")
     restored = postgres.url_of(f"{name}_copy")
-    await mark_database(address_of(restored), whole=False)
+    await mark_database(address_of(restored), since_us=copied_us)
     changes["order_management.database_url"] = restored
     async with ExecutionSystem(configure(tmp_path, chain, changes)) as system:
         counts = await reconciled(system, chain)

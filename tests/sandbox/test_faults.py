@@ -238,8 +238,11 @@ async def test_pruned_history_is_said_and_gone(client: Client) -> None:
     await client.send(payment.parsed)
     await client.step(40)
     first = await client.result("minimumLedgerSlot")
+    assert await client.result("getFirstAvailableBlock") == 0
     await script(client, kind="pruned", count=None)
-    assert await client.result("minimumLedgerSlot") > first
+    kept = await client.result("minimumLedgerSlot")
+    assert kept > first
+    assert await client.result("getFirstAvailableBlock") == kept
     assert await client.status(payment.parsed) is None
     await clear(client)
     landed = await client.status(payment.parsed)

@@ -78,12 +78,13 @@ async def test_forged_bytes_of_one_node_hide_nothing() -> None:
         showing(RAW, 71),
         showing(err={"x": 1}),
         showing(postBalances=[3]),
+        {**DEAD, "getTransaction": {**shown(), "blockTime": 5}},
         showing(preTokenBalances=[MINT]),
     ],
-    ids=["slot", "error", "lamports", "mints"],
+    ids=["slot", "error", "lamports", "time", "mints"],
 )
 async def test_what_bytes_cannot_prove_needs_as_many_as_a_proof(lie: dict[str, Any]) -> None:
-    """Slot, success, amounts and mints: two tell the same, or nothing is read."""
+    """Slot, success, amounts, time and mints: two tell the same, or nothing is read."""
     for nodes, needed in (([showing(), lie], 1), ([showing(), lie], 2), ([showing(), DOWN], 2)):
         async with chain_of(*nodes, proof_endpoints=needed) as (chain, _):
             with pytest.raises(TransientError):

@@ -64,6 +64,13 @@ async def listed(chain: RpcChain, since_slot: int | None = SINCE) -> list[Mentio
     return list(found)
 
 
+async def test_the_first_slot_is_what_every_node_has_kept() -> None:
+    """Of an archive and a node that keeps two days, the two days."""
+    nodes = [{**DEAD, "getFirstAvailableBlock": slot} for slot in (0, 5_500)]
+    async with chain_of(*nodes) as (chain, _nodes):
+        assert await chain.histories.first_slot() == 5_500
+
+
 LONG = [entry(number) for number in range(5_900, 4_000, -100)]
 
 

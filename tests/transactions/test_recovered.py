@@ -65,7 +65,7 @@ class Landing:
             if account is not None and len(account.data) == TOKEN_ACCOUNT_BYTES
         }
         fill = on.trading.fill(wanted, stored(signed), landed)
-        return cls(wanted, signed, fill, Found(signed.raw, landed, mints))
+        return cls(wanted, signed, fill, Found(signed.raw, landed, mints, UNIX_TIME))
 
     def read(
         self, found: Found | None = None, wallet: str = OWN, **listed: object
