@@ -357,9 +357,8 @@ async def test_an_order_without_its_live_attempt_is_queued_again(sqlite_url: str
         assert await store.recovery.requeue_bare(0, steps.SOON) == (1, 0)
         assert await steps.status(store, "bare") is OrderStatus.QUEUED
         assert await steps.status(store, "live") is OrderStatus.SUBMITTED
-        again = {each.view.order.order_id: each for each in await store.claim(3, steps.SOON + 1)}
-        for name in ("first", "bare"):
-            await steps.sign(store, again[name])
+        again = {each.view.order.order_id for each in await store.claim(3, steps.SOON + 1)}
+        assert again >= {"first", "bare"}
 
 
 def lose_attempts(database: Path, order_id: str) -> None:
