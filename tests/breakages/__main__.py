@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.breakages import of_engine, of_store
+from tests.breakages import of_engine, of_recovery, of_store
 from tests.breakages.breakage import OutdatedError
 from tests.breakages.workshop import opened
 
@@ -14,7 +14,7 @@ def main(words: list[str]) -> int:
     """Tell of each breakage and each of its tests how that ended; 1 fails, as it must."""
     unseen = 0
     with tempfile.TemporaryDirectory() as folder, opened(Path(folder)) as workshop:
-        for breakage in (*of_engine.BREAKAGES, *of_store.BREAKAGES):
+        for breakage in (*of_engine.BREAKAGES, *of_store.BREAKAGES, *of_recovery.BREAKAGES):
             if words and not any(word in breakage.name for word in words):
                 continue
             try:

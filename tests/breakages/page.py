@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.breakages import of_engine, of_store
+from tests.breakages import of_engine, of_recovery, of_store
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "breakages.md"
 _HEAD: Final = """\
@@ -13,7 +13,7 @@ _HEAD: Final = """\
 Each line is a deliberate breakage of the code: a small edit that breaks a promise, and the test that fails on
 it. `tests/breakages` makes each edit in a copy of `app/` and demands that the test fails there and passes on
 the code as it is. A breakage that no longer fits the code fails too, so this list is true. It is made from
-the lists in `tests/breakages/of_engine.py` and `of_store.py` by `python -m tests.breakages.page`;
+the lists in `tests/breakages/of_*.py` by `python -m tests.breakages.page`;
 `python -m tests.breakages WORD` tries those with a word in their name.
 
 | breakage | the promise that it breaks | the test that sees it |
@@ -25,7 +25,7 @@ def page() -> str:
     """Write the page."""
     rows = [
         f"| {each.name} | {each.promise} | {'<br>'.join(f'`{test}`' for test in each.tests)} |"
-        for each in (*of_engine.BREAKAGES, *of_store.BREAKAGES)
+        for each in (*of_engine.BREAKAGES, *of_store.BREAKAGES, *of_recovery.BREAKAGES)
     ]
     return _HEAD + "\n".join(rows) + "\n"
 

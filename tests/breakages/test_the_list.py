@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.breakages import of_engine, of_store
+from tests.breakages import of_engine, of_recovery, of_store
 from tests.breakages.breakage import Breakage, OutdatedError
 from tests.breakages.page import PAGE, page
 from tests.breakages.workshop import ROOT
 
-ALL = (*of_engine.BREAKAGES, *of_store.BREAKAGES)
+ALL = (*of_engine.BREAKAGES, *of_store.BREAKAGES, *of_recovery.BREAKAGES)
 
 
 def test_each_breakage_fits_the_code_and_has_a_name_of_its_own() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import app
 from tests.harness import environment as clean
 from tests.shim import Control, built, environment
 from tests.shim.disk import Disk, put_back, read_journal
@@ -50,7 +51,11 @@ class Machine:
         control = Control.create(folder / "control")
         watched = environment(built(), control, f"{folder / 'data'}/", folder / "journal")
         self._folder = folder
-        self._env = clean(watched)
+        # the very code that is under test, wherever it lies
+        places = os.pathsep.join(
+            str(each) for each in (Path(app.__file__).parents[1], Path(__file__).parents[2])
+        )
+        self._env = {**clean(watched), "PYTHONPATH": places}
 
     def run(self, program: str) -> str:
         """Run a program and give what it printed."""

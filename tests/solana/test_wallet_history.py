@@ -137,14 +137,16 @@ async def test_none_of_those_that_must_agree_can_hide_an_execution() -> None:
     """What one lists is there; failed is what all who list it call so; a memo is anybody's."""
     honest = [entry(5_900, memo="[9] synergy7:a"), entry(5_800, err=ERROR), entry(5_700)]
     liar = [entry(5_900, err=ERROR, memo=None), entry(5_800, err=ERROR)]
-    async with chain_of(node_with(honest), node_with(liar), proof_endpoints=2) as (chain, _nodes):
-        found = await listed(chain)
-    assert [(each.slot, each.failed) for each in found] == [
-        (5_900, False),
-        (5_800, True),
-        (5_700, False),
-    ]
-    assert found[0].memo == "[9] synergy7:a"
+    for lists in ((honest, liar), (liar, honest)):
+        nodes = [node_with(each) for each in lists]
+        async with chain_of(*nodes, proof_endpoints=2) as (chain, _nodes):
+            found = await listed(chain)
+        assert [(each.slot, each.failed) for each in found] == [
+            (5_900, False),
+            (5_800, True),
+            (5_700, False),
+        ]
+        assert found[0].memo == "[9] synergy7:a"
     async with chain_of(node_with(honest), DOWN, proof_endpoints=2) as (chain, _nodes):
         with pytest.raises(TransientError):
             await listed(chain)
