@@ -25,6 +25,15 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
     return "asyncio", {"use_uvloop": False}
 
 
+LONG = ("slow", "e2e", "surfpool")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: at the end nothing is left to do beside them."""
+    long = {each.path for each in items if any(map(each.get_closest_marker, LONG))}
+    items.sort(key=lambda item: item.path not in long)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what tests have to print, in whatever process they ran: `record_property("printed", text)`."""
     for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
