@@ -31,7 +31,7 @@ from app.executors.method import Method
 from app.solana.json_rpc import JsonRpcClient
 from app.solana.notices import LandingNotices
 from tests.crash import steps
-from tests.crash.points import SENDS, Point
+from tests.crash.points import FORWARDERS, SENDS, Point
 
 METHOD: contextvars.ContextVar[str] = contextvars.ContextVar("METHOD", default="")
 REQUEST: contextvars.ContextVar[str] = contextvars.ContextVar("REQUEST", default="")
@@ -149,6 +149,8 @@ def _labels(frame: FrameType | None) -> list[str]:
     """Name the function that writes; for the record of an order, once for each kind of change."""
     assert frame is not None
     caller = frame.f_back
+    while caller is not None and caller.f_code.co_qualname in FORWARDERS:
+        caller = caller.f_back
     assert caller is not None
     name = caller.f_code.co_qualname
     changes = caller.f_locals.get("changes") if name == "SqlStore.record" else None

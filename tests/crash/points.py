@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +21,8 @@ ASKING = frozenset({"call", "read", "exchange", "_ask", "ask"})
 """Functions whose first arguments name what is asked of an endpoint."""
 
 
+FORWARDERS = frozenset({"SqlRecovery._write"})
+"""Functions that write what their callers give them: the callers are the writers."""
 POSTGRES = "postgresql"
 UNREACHED = {
     "commit: MetricsDatabase.clear *": "only the command that rebuilds the metrics empties them",
@@ -29,9 +30,11 @@ UNREACHED = {
     "step: MetricsKeeper._opened: await asyncio.wait*": "an end that comes just then",
     "commit: mark_database *": "only the commands that reconcile and restore mark a database",
     "commit: SqlRecovery.contradict *": "the chain has what an end denies: never, if all is well",
+    "commit: SqlRecovery.recover_fill *": "only a salvaged database has a fill without its attempt",
     "step: verify: *": "only the command that verifies reads a database so",
     "step: open_for_reading: *": "as above",
     "step: open_inspection: *": "as above",
+    "step: _work: *": "no act has a process without HTTP: it opens and closes what `serve` does",
 }
 """Points that no act comes by, with the reason."""
 NOT_ON_SQLITE = {
@@ -64,17 +67,11 @@ def unreachable(point: Point, kind: str) -> str | None:
     return next((why for pattern, why in reasons.items() if fnmatchcase(text, pattern)), None)
 
 
-@cache
-def tree_of(path: Path) -> ast.Module:
-    """Read a module of the product."""
-    return ast.parse(path.read_text())
-
-
 def modules(*folders: str) -> Iterator[tuple[Path, ast.Module]]:
     """Read the product's modules in these folders."""
     for folder in folders:
         for path in sorted((APP / folder).rglob("*.py")):
-            yield path, tree_of(path)
+            yield path, steps.tree_of(path)
 
 
 def functions(tree: ast.AST, outer: str = "") -> Iterator[tuple[str, ast.AST]]:
@@ -108,16 +105,17 @@ def writers() -> Iterator[str]:
     """Name the functions that commit a unit of work: `….write(unit)` on a database."""
     for _, tree in modules("database"):
         for name, function in functions(tree):
-            if any(_is_write(node) for node in ast.walk(function)):
+            if name not in FORWARDERS and any(is_write(node) for node in ast.walk(function)):
                 yield name
 
 
-def _is_write(node: ast.AST) -> bool:
+def is_write(node: ast.AST) -> bool:
+    """Tell whether this is the write of a unit of work, as the writers do it."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
         return False
-    target = node.func.value
-    named = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
-    return node.func.attr == "write" and named in ("database", "_database")
+    return (
+        re.fullmatch(r"(\w+\._?)?database\.write|self\._write", ast.unparse(node.func)) is not None
+    )
 
 
 def commits() -> Iterator[Point]:

@@ -7,10 +7,10 @@ around every callback that it leaves for the end. So a step that is added is a p
 import ast
 import builtins
 import contextlib
+import copy
 import importlib
 import inspect
 import re
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ WRAPPED = "__crash_closing__"
 LABEL_LENGTH_MAX = 60
 ROOTS = (
     "app.cli.serve:run_server",
+    "app.cli.worker:_work",
     "app.bootstrap.system:ExecutionSystem.initialize",
     "app.bootstrap.system:ExecutionSystem.start",
     "app.bootstrap.system:ExecutionSystem.stop",
@@ -51,13 +52,19 @@ ELSEWHERE = re.compile(r"_store\.|database\.write\(")
 Report = Callable[[str, str], None]
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Read a module of the product; nobody changes what is given."""
+    return ast.parse(path.read_text())
+
+
 def step_functions() -> list[str]:
     """Name the functions whose steps are points: the roots, and all that open something for a time."""
     found = list(ROOTS)
     for folder in OPENERS:
         for path in sorted((APP / folder).glob("*.py")):
             module = f"app.{folder}.{path.stem}"
-            found += [f"{module}:{name}" for name in _openers(ast.parse(path.read_text()))]
+            found += [f"{module}:{name}" for name in _openers(tree_of(path))]
     return list(dict.fromkeys(found))
 
 
@@ -183,11 +190,11 @@ def _is_step(waited: ast.AST) -> bool:
         return False
     called = getattr(waited, "func", None)
     name = getattr(called, "attr", getattr(called, "id", ""))
-    return name not in _names_of_functions()
+    return name not in _names_of_functions(APP)
 
 
 @cache
-def _names_of_functions() -> frozenset[str]:
+def _names_of_functions(_folder: Path) -> frozenset[str]:
     return frozenset(name.rpartition(":")[2].rpartition(".")[2] for name in step_functions())
 
 
@@ -200,21 +207,30 @@ def _resolve(name: str) -> FunctionType:
     return function
 
 
-def rewrite(name: str) -> tuple[FunctionType, ast.Module, Rewriter]:
-    """Write a function anew; gives it, its new tree, and the steps in it."""
-    function = _resolve(name)
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    (definition,) = tree.body
-    assert isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef)
+def _definition(name: str) -> ast.FunctionDef | ast.AsyncFunctionDef:
+    """Give a copy of the function as it stands in its file."""
+    module, _, path = name.partition(":")
+    found: ast.AST = tree_of(APP.parent.joinpath(*module.split(".")).with_suffix(".py"))
+    for part in path.split("."):
+        children = ast.iter_child_nodes(found)
+        found = next(each for each in children if getattr(each, "name", None) == part)
+    assert isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef)
+    return copy.deepcopy(found)
+
+
+def rewrite(name: str) -> tuple[ast.Module, Rewriter]:
+    """Write a function anew; gives its new tree, and the steps in it."""
+    definition = _definition(name)
     definition.decorator_list = []
     rewriter = Rewriter(name.partition(":")[2])
     definition.body = rewriter.body(definition.body)
-    return function, ast.fix_missing_locations(tree), rewriter
+    tree = ast.Module(body=[definition], type_ignores=[])
+    return ast.fix_missing_locations(tree), rewriter
 
 
 def every_step() -> list[tuple[str, str]]:
     """Give label and time of every step in the code."""
-    return list(dict.fromkeys(s for name in step_functions() for s in rewrite(name)[2].steps))
+    return list(dict.fromkeys(s for name in step_functions() for s in rewrite(name)[1].steps))
 
 
 def install(report: Report) -> None:
@@ -226,7 +242,7 @@ def install(report: Report) -> None:
     setattr(builtins, CALLED, report)
     setattr(builtins, WRAPPED, closing)
     for name in step_functions():
-        function, tree, _ = rewrite(name)
+        function, tree = _resolve(name), rewrite(name)[0]
         scope: dict[str, Any] = dict(function.__globals__)
         code = compile(tree, inspect.getfile(function), "exec")
         exec(code, scope)
