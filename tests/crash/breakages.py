@@ -1,8 +1,10 @@
 """Deliberate breakages of the product, each of a promise: the oracle must find every one."""
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
@@ -65,12 +67,32 @@ def _leave_out_an_event() -> None:
     RECORD.append = silent
 
 
+def _forget_everything() -> None:
+    """Have each start begin with new files, as on a machine whose disk is gone."""
+    for name in ("SYNERGY7_ORDER_MANAGEMENT__DB_PATH", "SYNERGY7_METRICS__METRICS_DB_PATH"):
+        for end in ("-wal", "-shm", ""):
+            Path(os.environ[name] + end).unlink(missing_ok=True)
+
+
+def _miscount_the_venue() -> None:
+    """Have the metrics count a unit too much of what the venue took."""
+    put = METRICS.replace
+
+    def other(row: Mapping[str, Any]) -> Mapping[str, Any]:
+        filled = row["status"] == "filled"
+        return {**row, "venue_fee": row["venue_fee"] + 1} if filled else row
+
+    METRICS.replace = lambda conn, rows, *rest: put(conn, [other(row) for row in rows], *rest)
+
+
 BREAKAGES: Mapping[str, Callable[[], None]] = {
     "pushed before it is stored": _swallow("SqlStore.store_attempt"),
     "answered before it is stored": _swallow("SqlStore.accept"),
     "fees are miscounted": _miscount_fees,
     "metrics are skipped": _forget_rows,
     "an event is left out": _leave_out_an_event,
+    "the venue's fee is miscounted": _miscount_the_venue,
+    "a start forgets everything": _forget_everything,
 }
 
 

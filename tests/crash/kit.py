@@ -50,8 +50,10 @@ def opened(kind: str, make: Maker, workers: int = WORKERS) -> Iterator[Matrix]:
 
 
 def part(cases: Sequence[Case], name: str) -> list[Case]:
-    """Give the cases of one part."""
-    return [case for case in cases if _part(case) == name]
+    """Give the cases of one part, of which there are some."""
+    chosen = [case for case in cases if _part(case) == name]
+    assert chosen, f"no case is of the part {name!r}"
+    return chosen
 
 
 def _part(case: Case) -> str:

@@ -12,9 +12,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.crash.acts import ACTS, FINALITY_BLOCKS, METHODS, RESTART, Act, address_in, settings
+from tests.crash.acts import (
+    ACTS,
+    FINALITY_BLOCKS,
+    LIFE_BLOCKS,
+    METHODS,
+    RESTART,
+    Act,
+    address_in,
+    settings,
+)
 from tests.crash.databases import Maker, quick_folder
-from tests.crash.oracle import KINDS, Findings, judge
+from tests.crash.oracle import KINDS, Findings, judge, new_executions
 from tests.crash.points import Point, every_point, read_log, unreachable
 from tests.crash.run import Run
 from tests.crash.service import Launcher, Service
@@ -54,21 +63,30 @@ class Result:
 
 
 @dataclass
+class Ground:
+    """A chain that one case after the other runs on."""
+
+    chain: Chain
+    executed: set[str] = field(default_factory=set)
+    """Signatures of what the cases until now executed on it."""
+
+
+@dataclass
 class Places:
     """The chains that cases run on, one at a time on each."""
 
     launcher: Launcher
-    chains: "queue.SimpleQueue[Chain]" = field(default_factory=queue.SimpleQueue)
+    grounds: "queue.SimpleQueue[Ground]" = field(default_factory=queue.SimpleQueue)
 
     @contextmanager
-    def chain(self) -> Iterator[Chain]:
+    def ground(self) -> Iterator[Ground]:
         """Take a chain for a while."""
-        chain = self.chains.get()
+        ground = self.grounds.get()
         try:
-            chain.clear()
-            yield chain
+            ground.chain.clear()
+            yield ground
         finally:
-            self.chains.put(chain)
+            self.grounds.put(ground)
 
 
 @contextmanager
@@ -83,7 +101,7 @@ def places(number: int) -> Iterator[Places]:
                 running_chain(folder / str(each), *arguments, finality_blocks=FINALITY_BLOCKS)
             )
             chain.step(BLOCKS_AT_FIRST)
-            opened.chains.put(chain)
+            opened.grounds.put(Ground(chain))
         yield opened
 
 
@@ -92,23 +110,32 @@ def places(number: int) -> Iterator[Places]:
 
 def perform(case: Case, where: Places, make: Maker, *, logged: bool = False) -> Result:
     """Run a case to its end and judge it."""
-    folder = Path(tempfile.mkdtemp(prefix="synergy7-crash-", dir=quick_folder()))
     started = time.monotonic()
-    with where.chain() as chain:
+    with where.ground() as ground, _folder() as folder:
         fresh = case.point is None or case.point.place == "migration"
         databases = make(folder, not fresh)
-        env = {**settings(case.act, chain, folder), **databases.env}
+        env = {**settings(case.act, ground.chain, folder), **databases.env}
         service = Service(where.launcher, folder, env, broken=case.broken)
-        wallet = address_in(env, chain)
-        run = Run(service, chain, databases, wallet, case.point, case.nth, case.arm_from)
+        wallet = address_in(env, ground.chain)
+        run = Run(service, ground.chain, databases, wallet, case.point, case.nth, case.arm_from)
+        run.earlier = ground.executed
         run.log = folder / "log" if logged else None
         try:
             findings = _judged(run, case)
         finally:
             service.close()
-    reached = [read_log(folder / f"log.{start}") for start in range(service.starts)]
-    shutil.rmtree(folder, ignore_errors=True)
+        reached = [read_log(folder / f"log.{start}") for start in range(service.starts)]
     return Result(case, run.kills > 0, time.monotonic() - started, findings, reached)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Make a folder for a while."""
+    folder = tempfile.mkdtemp(prefix="synergy7-crash-", dir=quick_folder())
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _judged(run: Run, case: Case) -> Findings:
@@ -118,9 +145,17 @@ def _judged(run: Run, case: Case) -> Findings:
         return judge(run)
     except Exception as error:  # noqa: BLE001 - one case's trouble is a finding, the others go on
         told = f"{type(error).__name__}: {error}"
-        return Findings(
-            lost=[f"the case did not end: {told}\n{run.service.console()[-CONSOLE_CHARS:]}"]
-        )
+        console = run.service.console()[-CONSOLE_CHARS:]
+        _write_off(run)
+        return Findings(lost=[f"the case did not end: {told}\n{console}"])
+
+
+def _write_off(run: Run) -> None:
+    """Leave nothing on its way that would land in the next case, and count what has landed as this one's."""
+    run.service.kill()
+    run.chain.clear()
+    run.chain.step(LIFE_BLOCKS * 5 // 4)
+    new_executions(run)
 
 
 # ------------------------------------------------------------------------------ which cases
