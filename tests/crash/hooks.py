@@ -97,6 +97,7 @@ def install(points: Points) -> None:
 
 def _commits(points: Points) -> None:
     replace(Database, "write", _labelled)
+    replace(Database, "write_at_once", _labelled)
     replace(groups, "_begin", _forgetting)
     replace(groups, "_commit", lambda original: _committing(points, original))
     replace(MIGRATE, "_upgrade", lambda original: _upgrading(points, original))

@@ -39,6 +39,7 @@ UNREACHED = {
 """Points that no act comes by, with the reason."""
 NOT_ON_SQLITE = {
     "step: open_database: await _refuse_forgetful*": "only a server can forget what it committed",
+    "step: closing open_database: pulse.aclose*": "one connection writes on a file",
     "step: closing open_database: engine.dispose*": "the thread that writes a file closes it",
 }
 
@@ -114,7 +115,8 @@ def is_write(node: ast.AST) -> bool:
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
         return False
     return (
-        re.fullmatch(r"(\w+\._?)?database\.write|self\._write", ast.unparse(node.func)) is not None
+        re.fullmatch(r"(\w+\._?)?database\.write(_at_once)?|self\._write", ast.unparse(node.func))
+        is not None
     )
 
 

@@ -121,6 +121,7 @@ def test_another_spelling_is_noticed(added_to: Path) -> None:
     more.write_text(
         "async def added(db, client):\n"
         "    await db.write(print)\n"
+        "    await database.write_soon(print)\n"
         "    await client.call('requestAirdrop', [])\n"
         "    await client.call(WHAT, [])\n"
         "    db.execute('COMMIT')\n"
@@ -128,6 +129,7 @@ def test_another_spelling_is_noticed(added_to: Path) -> None:
     )
     assert {*scan.without_excuse(scan.commits_without_point(), scan.NO_COMMITS)} == {
         "bootstrap/added.py: db.write",
+        "bootstrap/added.py: database.write_soon",
         "bootstrap/added.py: COMMIT",
     }
     assert {*scan.without_excuse(scan.requests_without_point(), scan.NO_REQUESTS)} == {
