@@ -75,7 +75,7 @@ class Evidence:
     """One endpoint's proof that a signature can never land any more; kept with the attempt.
 
     Expiry was read first (`height` at finalized `slot`), then that the blockhash itself is not valid
-    in the finalized bank of `invalid_slot`, then the status (absent with history search, at
+    in the bank of `invalid_slot`, then the status (absent with history search, at
     `context_slot`), from an endpoint whose history reaches back to `ledger_slot_min`.
     """
 

@@ -247,8 +247,13 @@ async def _expiry(client: JsonRpcClient, attempt: StoredAttempt) -> Heights:
 async def _validity(
     client: JsonRpcClient, attempt: StoredAttempt, slot_min: int
 ) -> tuple[bool, int]:
-    """Ask whether the blockhash is valid, of a finalized bank that is not older than the expiry."""
-    options = {"commitment": "finalized", "minContextSlot": slot_min}
+    """Ask whether the blockhash is valid, of a bank that is not older than the expiry.
+
+    That was read from a finalized one, and whatever comes after it descends from it: there the blockhash is
+    no younger. So the newest bank does; some nodes (Surfpool) tell of heights whose slot they let no
+    finalized bank have.
+    """
+    options = {"commitment": "processed", "minContextSlot": slot_min}
     params = [attempt.signed.blockhash.blockhash, options]
     valid, slot = await _ask(client, "isBlockhashValid", params, decode.validity)
     if slot < slot_min:  # one that lags calls a blockhash invalid that it has not come to yet

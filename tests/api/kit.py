@@ -22,7 +22,7 @@ from app.domain import changes
 from app.domain.attempt import Lane, LanePlan, StoredAttempt
 from app.domain.market import Market, Token
 from app.domain.order import Fill
-from app.domain.outcome import Absent, ChainStatus, Heights, Reply
+from app.domain.outcome import Absent, ChainStatus, Heights, NotProved, Reply
 from app.domain.resolution import Hearing
 from app.domain.signal import SignalRules
 from app.engine.held import Held
@@ -312,6 +312,9 @@ class Witness:
 
     async def transaction(self, _signature: str) -> None:
         return None
+
+    async def prove_dead(self, _attempt: StoredAttempt) -> NotProved:
+        return NotProved("one endpoint is not enough")
 
 
 class Hands:

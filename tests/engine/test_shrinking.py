@@ -45,7 +45,9 @@ def test_a_broken_engine_is_found_and_shrunk(kind: type[Rig], words: str) -> Non
     case = Case(1, orders=60)
     _simulation, breaches = live(case, kind)
     assert any(words in breach for breach in breaches), breaches
-    smallest, found = shrink(case, breaches, lambda each: live(each, kind)[1], seconds=30, seeds=10)
+    smallest, found = shrink(
+        case, breaches, lambda each: live(each, kind)[1], seconds=120, seeds=10
+    )
     assert smallest.orders <= 2
     assert len(smallest.evils) <= 3
     assert smallest.chaos_seconds < case.chaos_seconds

@@ -70,7 +70,7 @@ async def test_an_expired_absent_attempt_is_proved_dead() -> None:
             "minimumLedgerSlot",
         ]
         assert own.asked("getEpochInfo") == [[{"commitment": "finalized"}]]
-        fenced = {"commitment": "finalized", "minContextSlot": 6_000}
+        fenced = {"commitment": "processed", "minContextSlot": 6_000}
         assert own.asked("isBlockhashValid") == [["blockhash", fenced]]
         history = {"searchTransactionHistory": True}
         assert own.asked("getSignatureStatuses") == [[[attempt().signature], history]]
