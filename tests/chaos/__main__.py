@@ -4,12 +4,17 @@ import argparse
 import asyncio
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tests.chaos.crowd import run_crowd
 from tests.chaos.kinds import ALL, ON_POSTGRES
+from tests.chaos.life import run
+from tests.chaos.plan import Plan
 from tests.chaos.report import Report
-from tests.chaos.world import Plan, run
+
+T = TypeVar("T")
 
 CALM_PACE = 60.0
 OUTPUT = Path("output/chaos.md")
@@ -45,6 +50,25 @@ async def everything(given: argparse.Namespace) -> Report:
     return Report(outcomes, kinds_of(given.database), calm=calm, crowd=crowd)
 
 
+async def until_told(work: Coroutine[Any, Any, T]) -> T:
+    """Do the work; at SIGTERM it is cancelled, cleans up after itself, and SystemExit is raised."""
+    told = asyncio.Event()
+    task = asyncio.ensure_future(work)
+
+    def end() -> None:
+        if not told.is_set():  # once: a second one does not cut the cleaning short
+            told.set()
+            task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if told.is_set():
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise
+
+
 def main(arguments: list[str]) -> int:
     """Run it, print and write the report; 1 when anything was found or something did not happen."""
     parser = argparse.ArgumentParser("tests.chaos", description=__doc__)
@@ -55,8 +79,7 @@ def main(arguments: list[str]) -> int:
     add("--keep", action="store_true", help="leave databases and logs behind")
     add("--compare", action=argparse.BooleanOptionalAction, default=True, help="calm run and crowd")
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no process is left behind
-    report = asyncio.run(everything(given))
+    report = asyncio.run(until_told(everything(given)))
     text = f"{report.text()}\n\n{report.line()}\n"
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(f"# Chaos\n\n{text}")

@@ -92,13 +92,16 @@ class PostgresBooks:
             session.terminate()
 
 
-async def versions(books: Books, ids: Sequence[str] | None = None) -> Mapping[str, int] | None:
-    """Give the version of every unfinished order, or of those among `ids`."""
-    rows = await books.ask(f"SELECT order_id, version FROM orders WHERE status IN {OPEN}")
-    if rows is None:
-        return None
-    wanted = None if ids is None else set(ids)
-    return {row[0]: row[1] for row in rows if wanted is None or row[0] in wanted}
+async def unfinished(books: Books) -> Mapping[str, str] | None:
+    """Give the status of every unfinished order."""
+    rows = await books.ask(f"SELECT order_id, status FROM orders WHERE status IN {OPEN}")
+    return None if rows is None else {row[0]: row[1] for row in rows}
+
+
+async def held_by_any(books: Books) -> Mapping[str, int] | None:
+    """Give the versions of the orders that are in any process's hands."""
+    rows = await books.ask(f"SELECT order_id, version FROM orders WHERE status IN {HELD}")
+    return None if rows is None else {row[0]: row[1] for row in rows}
 
 
 async def held_by(books: Books, pid: int) -> Mapping[str, int] | None:

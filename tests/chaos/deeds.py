@@ -3,15 +3,15 @@
 import asyncio
 import errno
 import signal
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from tests.chaos.books import Books, held_by, versions
+from tests.chaos.books import Books, held_by, held_by_any
 from tests.chaos.cast import Node, Postgres, Unit
+from tests.chaos.recovery import Recovery, left_by, recovery
 from tests.shim import Control
 
 PAUSE_SECONDS: Final = (3.3, 5.0)
@@ -20,7 +20,6 @@ FULL_SECONDS: Final = (0.5, 2.5)
 LOCK_SECONDS: Final = (0.5, 4.0)
 CLOCK_US_MAX: Final = 40_000_000
 LOOK_SECONDS: Final = 0.05
-RECOVERY_SECONDS_MAX: Final = 60.0
 VICTIM_LOOKS: Final = 40
 MEASURED: Final = 0.7
 """Share of the kills after which no other process is broken before the orders are taken up."""
@@ -51,10 +50,7 @@ class Deeds:
     pause_between: float = 3.0
     hits: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
-    recoveries: list[float] = field(default_factory=list)
-    """Seconds from a process's start until every order its killed predecessor held was taken up."""
-    recovered: list[int] = field(default_factory=list)
-    """How many orders that were."""
+    recoveries: list[Recovery] = field(default_factory=list)
     first_round: asyncio.Event = field(default_factory=asyncio.Event)
     _deck: list[str] = field(default_factory=list)
 
@@ -83,9 +79,9 @@ class Deeds:
             await asyncio.sleep(self.rng.expovariate(1 / self.pause_between))
 
     async def in_flight(self, unit: Unit | None = None) -> Mapping[str, int]:
-        """Give the versions of orders in flight, of one process or of all."""
+        """Give the versions of orders in the hands of one process, or of any; none when unreadable."""
         if unit is None:
-            return await versions(self.books) or {}
+            return await held_by_any(self.books) or {}
         return await held_by(self.books, unit.pid) or {}
 
     async def _victim(self) -> tuple[Unit, Mapping[str, int]]:
@@ -99,14 +95,14 @@ class Deeds:
         return self.rng.choice(self.services), {}
 
     async def _kill_service(self) -> bool:
-        unit, held = await self._victim()
+        unit, before = await self._victim()
         async with unit.busy:
             unit.kill()
+            left = await left_by(self.books, unit.pid, before) or {}
             unit.launch()
-        if held and self.rng.random() < MEASURED:  # else something else breaks meanwhile
-            self.recoveries.append(await recovery_seconds(self.books, unit.started_at, held))
-            self.recovered.append(len(held))
-        return bool(held)
+        if left and self.rng.random() < MEASURED:  # else something else breaks meanwhile
+            self.recoveries.append(await recovery(self.books, unit.started_at, left))
+        return bool(left)
 
     async def _kill_sandbox(self) -> bool:
         async with self.node.unit.busy:
@@ -117,9 +113,10 @@ class Deeds:
         return bool(held)
 
     async def _pause(self) -> bool:
-        unit, held = await self._victim()
+        unit, _ = await self._victim()
         async with unit.busy:
             unit.signal(signal.SIGSTOP)
+            held = await self.in_flight(unit)  # by now it can neither end one nor take one
             await asyncio.sleep(self.rng.uniform(*PAUSE_SECONDS))
             unit.signal(signal.SIGCONT)
         return bool(held)
@@ -163,17 +160,3 @@ class Deeds:
             self.control.set_errno(0)
         for unit in self.services:
             unit.signal(signal.SIGCONT)
-
-
-async def recovery_seconds(books: Books, started_at: float, held: Mapping[str, int]) -> float:
-    """Measure how long after a start each of these orders, of these versions, is taken up or has ended.
-
-    Taking up raises the version; the first step of the order follows at once, by a worker of its own.
-    """
-    left = dict(held)
-    while left and time.monotonic() < started_at + RECOVERY_SECONDS_MAX:
-        await asyncio.sleep(LOOK_SECONDS)
-        now = await versions(books, list(left))
-        if now is not None:
-            left = {key: was for key, was in left.items() if now.get(key) == was}
-    return time.monotonic() - started_at

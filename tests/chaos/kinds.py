@@ -39,6 +39,28 @@ FEES: Final[Sequence[Target]] = (
     ("jito", "tip_floor"),
 )
 
+SERVING: Final = frozenset(
+    {
+        "getEpochInfo",
+        "getInflightBundleStatuses",
+        "getLatestBlockhash",
+        "getMultipleAccounts",
+        "getRecentPrioritizationFees",
+        "getSignatureStatuses",
+        "getTransaction",
+        "isBlockhashValid",
+        "minimumLedgerSlot",
+        "qn_estimatePriorityFees",
+        "sendBundle",
+        "sendTransaction",
+        "signatureSubscribe",
+        "simulateTransaction",
+        "tip_floor",
+    }
+)
+"""Methods whose answers orders are made of, priced, pushed or judged by. Others only tell who a node is
+and how far back it knows: a fault that meets these has hit nobody's order."""
+
 SAID: Final[Sequence[Fields]] = (
     {
         "body": {
@@ -75,31 +97,31 @@ class RequestKind:
 REQUESTS: Final[Mapping[str, RequestKind]] = {
     "drop": RequestKind(300, ANYTHING),
     "delay": RequestKind(
-        2_400, ANYTHING, lambda rng: {"seconds": rng.uniform(0.005, 0.15)}, most=0.5
+        2_700, ANYTHING, lambda rng: {"seconds": rng.uniform(0.005, 0.15)}, most=0.5
     ),
-    "hang": RequestKind(85, ANYTHING, lambda rng: {"seconds": rng.uniform(1, 4)}),
-    "http_429": RequestKind(95, ANYTHING, lambda rng: {"retry_after": rng.choice([0.2, 0.5, 1])}),
+    "hang": RequestKind(100, ANYTHING, lambda rng: {"seconds": rng.uniform(1, 4)}),
+    "http_429": RequestKind(110, ANYTHING, lambda rng: {"retry_after": rng.choice([0.2, 0.5, 1])}),
     "http_5xx": RequestKind(250, ANYTHING, lambda rng: {"status": rng.choice([500, 502, 503])}),
     "http_5xx_after": RequestKind(220, ANYTHING),
     "answer": RequestKind(130, ANYTHING, lambda rng: dict(rng.choice(SAID))),
     "land_then_timeout": RequestKind(
-        90, SENDS, lambda rng: {"seconds": rng.uniform(2, 4)}, most=0.12
+        160, SENDS, lambda rng: {"seconds": rng.uniform(2, 4)}, most=0.12
     ),
     "garbled": RequestKind(250, ANYTHING),
-    "accept_then_drop": RequestKind(220, SENDS, most=0.2),
-    "duplicate": RequestKind(900, ALL_SENDS, most=0.5),
-    "wrong_signature": RequestKind(110, SENDS, most=0.15),
+    "accept_then_drop": RequestKind(250, SENDS, most=0.2),
+    "duplicate": RequestKind(1_200, ALL_SENDS, most=0.5),
+    "wrong_signature": RequestKind(170, SENDS, most=0.15),
     "lag": RequestKind(1_000, NODES, lambda rng: {"slots": rng.randint(1, 12)}, most=0.3),
     "null_status": RequestKind(330, HISTORY, most=0.3),
     "pruned": RequestKind(330, HISTORY, most=0.3),
-    "bundle_failed": RequestKind(90, BUNDLES, most=0.25),
-    "bundle_invalid": RequestKind(90, BUNDLES, most=0.25),
+    "bundle_failed": RequestKind(150, BUNDLES, most=0.25),
+    "bundle_invalid": RequestKind(180, BUNDLES, most=0.25),
     "failed_then_landed": RequestKind(
-        90, BUNDLES, lambda rng: {"slots": rng.randint(1, 8)}, most=0.25
+        150, BUNDLES, lambda rng: {"slots": rng.randint(1, 8)}, most=0.25
     ),
-    "hijack": RequestKind(90, (("quicknode", "sendTransaction"),), most=0.4),
+    "hijack": RequestKind(120, (("quicknode", "sendTransaction"),), most=0.4),
     "no_addon": RequestKind(
-        130,
+        250,
         (
             ("quicknode", "sendBundle"),
             ("quicknode", "sendBundle"),
@@ -107,8 +129,8 @@ REQUESTS: Final[Mapping[str, RequestKind]] = {
         ),
         most=0.5,
     ),
-    "fee_spike": RequestKind(170, FEES, lambda rng: {"times": rng.choice([3, 20, 100])}, most=0.9),
-    "ws_silent": RequestKind(130, (("rpc", "signatureSubscribe"),), most=0.5),
+    "fee_spike": RequestKind(300, FEES, lambda rng: {"times": rng.choice([3, 20, 100])}, most=0.9),
+    "ws_silent": RequestKind(150, (("rpc", "signatureSubscribe"),), most=0.5),
 }
 """What the sandbox's rules do to requests."""
 

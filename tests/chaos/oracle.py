@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
@@ -124,11 +123,3 @@ def _moved_on(trail: Trail, documents: Mapping[str, Document]) -> Iterator[str]:
             if ended and kind in MOVES:
                 yield f"{order_id} had ended, and event {seq} is {kind}"
             ended = ended or kind in LAST_WORDS
-
-
-def seconds_to_fill(document: Document) -> float | None:
-    """Give how long an order took from acceptance to its fill by its own times; None: not filled."""
-    if document["status"] != "filled":
-        return None
-    filled = datetime.fromisoformat(document["filled_at"])
-    return (filled - datetime.fromisoformat(document["accepted_at"])).total_seconds()

@@ -2,17 +2,24 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tests.chaos.kinds import ALL
-from tests.chaos.world import Outcome
+from tests.chaos.crowd import ORDERS as CROWD
+from tests.chaos.kinds import ALL, REQUESTS
+from tests.chaos.plan import Outcome
 
 ORDERS_PER_MINUTE: Final = 500
 FAULTS_PER_MINUTE: Final = 1_000
 LEAST_SHARE: Final = 0.99
 ORDER_TIMEOUT_SECONDS: Final = 300.0
 SHOWN: Final = 20
+RECOVERY_MS: Final = 5_000
+"""A crowd is recovered in less."""
+FULL_MINUTES: Final = 20
+FULL_FAULTS: Final = 100_000
+FULL_HITS: Final = {**dict.fromkeys(REQUESTS, 1_000), "sigkill_service": 200, "sigstop": 50}
+"""What a run of so many minutes has at least, by kind; others in proportion."""
 
 
 class Report:
@@ -40,6 +47,8 @@ class Report:
         self.hits: Counter[str] = sum((each.hits for each in outcomes), Counter())
         self.missed: Counter[str] = sum((each.missed for each in outcomes), Counter())
         seconds = [each.seconds for each in outcomes]
+        planned = [each.plan.seconds for each in outcomes]
+        self.asked_minutes = (max(planned) if together else sum(planned)) / 60
         self.minutes = (max(seconds) if together else sum(seconds)) / 60
 
     @property
@@ -52,9 +61,8 @@ class Report:
 
     @property
     def recovery_p99_ms(self) -> int:
-        """The 99th percentile of all recoveries, or the worst of less than a hundred."""
-        found = sorted(seconds for each in self.every for seconds in each.recoveries)
-        return round(found[math.ceil(len(found) * 0.99) - 1] * 1_000) if found else 0
+        """The 99th percentile with a crowd in flight; where there was no crowd, of the other kills."""
+        return p99_ms([self.crowd] if self.crowd is not None else self.outcomes)
 
     def count(self, name: str) -> int:
         """Count a kind of finding."""
@@ -74,7 +82,32 @@ class Report:
             failed.append(f"under {ORDERS_PER_MINUTE} orders a minute")
         if self.faults < FAULTS_PER_MINUTE * self.minutes:
             failed.append(f"under {FAULTS_PER_MINUTE} faults a minute")
-        return failed
+        failed += self._not_recovered()
+        return failed + (self.shortfalls() if self.asked_minutes >= FULL_MINUTES else [])
+
+    def _not_recovered(self) -> Iterator[str]:
+        never = sum(len(each.never) for run in self.every for each in run.recoveries)
+        if never:
+            yield f"{never} orders of killed processes were not recovered"
+        if self.crowd is None:
+            return
+        least = min((each.orders for each in self.crowd.recoveries), default=0)
+        if least < CROWD:
+            yield f"only {least} orders were in flight when the service of a crowd was killed"
+        if (took := p99_ms([self.crowd])) >= RECOVERY_MS:
+            yield f"a crowd was recovered in {took} ms"
+
+    def shortfalls(self) -> list[str]:
+        """Say what a run at this pace lacks of what twenty minutes are to have."""
+        share = self.asked_minutes / FULL_MINUTES
+        short = [
+            f"{kind}: {self.hits[kind]} of {math.ceil(least * share)}"
+            for kind, least in FULL_HITS.items()
+            if kind in self.kinds and self.hits[kind] < least * share
+        ]
+        if self.faults < FULL_FAULTS * share:
+            short.append(f"faults: {self.faults} of {math.ceil(FULL_FAULTS * share)}")
+        return short
 
     def line(self) -> str:
         """Give the one line."""
@@ -87,8 +120,10 @@ class Report:
     def text(self) -> str:
         """Write everything else, in Markdown."""
         runs = [_run(each, self.calm) for each in self.outcomes]
-        others = [_recoveries(self.crowd)] if self.crowd is not None else []
+        others = [f"A crowd: {_recoveries(self.crowd)}"] if self.crowd is not None else []
         parts = [*runs, *others, self._table(), self._findings()]
+        if short := self.shortfalls():
+            parts.append("Short of the pace of the full run: " + "; ".join(short))
         if failed := self.failures():
             parts.append("Failed: " + "; ".join(failed))
         return "\n\n".join(parts)
@@ -108,6 +143,12 @@ class Report:
             for text in getattr(each.findings, name)[:SHOWN]
         ]
         return "\n".join(lines) or "Nothing was found."
+
+
+def p99_ms(outcomes: Sequence[Outcome]) -> int:
+    """Give the 99th percentile of their recoveries, or the worst of less than a hundred."""
+    found = sorted(each.seconds for outcome in outcomes for each in outcome.recoveries)
+    return round(found[math.ceil(len(found) * 0.99) - 1] * 1_000) if found else 0
 
 
 def filled_share(outcome: Outcome, calm: Outcome | None) -> float:
@@ -143,10 +184,15 @@ def _run(outcome: Outcome, calm: Outcome | None) -> str:
 
 
 def _recoveries(outcome: Outcome) -> str:
-    took = sorted(outcome.recoveries)
+    took = sorted(each.seconds for each in outcome.recoveries)
     middle = took[len(took) // 2] if took else 0
     worst = ", ".join(f"{seconds:.1f}" for seconds in took[-3:])
     return (
-        f"{len(took)} recoveries of up to {max(outcome.recovered, default=0)} orders in flight:"
+        f"{len(took)} recoveries of {_range(outcome)} orders in flight:"
         f" median {middle:.1f} s, the longest {worst} s"
     )
+
+
+def _range(outcome: Outcome) -> str:
+    orders = [each.orders for each in outcome.recoveries]
+    return f"{min(orders, default=0)} to {max(orders, default=0)}"

@@ -9,8 +9,9 @@ import pytest
 
 from app.sandbox.faults import KINDS
 from tests.chaos.kinds import ALL, CHAIN, REQUESTS
+from tests.chaos.life import run
+from tests.chaos.plan import Plan
 from tests.chaos.report import Report
-from tests.chaos.world import Plan, run
 from tests.needs import skip_or_fail
 
 SEED = 1

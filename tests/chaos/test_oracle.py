@@ -10,8 +10,9 @@ from tests.chain_oracle import Execution, texts_in_memo
 from tests.chaos.bots import Told, intent
 from tests.chaos.kinds import ALL
 from tests.chaos.oracle import Evidence, Findings, judge
+from tests.chaos.plan import Outcome, Plan
+from tests.chaos.recovery import Recovery
 from tests.chaos.report import Report
-from tests.chaos.world import Outcome, Plan
 
 Events = list[tuple[int, str, dict[str, Any]]]
 
@@ -107,7 +108,7 @@ def outcome(**changes: Any) -> Outcome:
         settled_in=1.0,
         seconds=60.0,
         hits=Counter(dict.fromkeys(ALL, 40)),
-        recoveries=[0.5, 2.0],
+        recoveries=[Recovery(0.5, 9), Recovery(2.0, 9)],
     )
     return replace(good, **changes)
 

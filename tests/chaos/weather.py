@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 
 from tests.chaos.cast import Node
-from tests.chaos.kinds import CHAIN, REQUESTS
+from tests.chaos.kinds import CHAIN, REQUESTS, SERVING
 
 TICK_SECONDS: Final = 1.0
 CLEAR_TICKS: Final = 12
@@ -30,13 +30,13 @@ class Weather:
     node: Node
     rng: Random
     in_flight: Callable[[], bool]
-    """Whether an order was in flight all the time since the last tick."""
+    """Whether orders were in a process's hands, at the last looks."""
     scale: float = 1.0
     """How much of the planned pace."""
     events_per_second: float = 0.5
     kinds: Mapping[str, Any] = field(default_factory=lambda: REQUESTS)
     hits: Counter[str] = field(default_factory=Counter)
-    """Faults that hit something while orders were in flight, by kind."""
+    """Faults that hit a request which serves orders, or the chain, with orders in flight; by kind."""
     missed: Counter[str] = field(default_factory=Counter)
     """Faults that hit a request of nobody's order."""
     requests: Counter[str] = field(default_factory=Counter)
@@ -77,13 +77,14 @@ class Weather:
             self._life, self._read = self.node.unit.starts, 0
             self._posted.clear()
         found = await self.node.ask(http, "GET", f"journal?after={self._read}")
-        counts = self.hits if self.in_flight() else self.missed
+        flying = self.in_flight()
         tick: Counter[tuple[str, str]] = Counter()
         self._ticks.append(tick)
         for entry in (found or {}).get("entries", ()):
             self._read = entry["n"]
             self.requests[f"{entry['endpoint']} {entry['rpc_method']}"] += 1
             tick[entry["endpoint"], entry["rpc_method"]] += 1
+            counts = self.hits if flying and entry["rpc_method"] in SERVING else self.missed
             for kind in entry["faults"]:
                 if kind in REQUESTS:
                     counts[kind] += 1
@@ -119,7 +120,8 @@ class Weather:
     def _rule(self, name: str, count: int) -> dict[str, Any]:
         """Write one rule of a kind, for one of those whom it may befall."""
         kind = REQUESTS[name]
-        endpoint, rpc_method = self.rng.choice(kind.targets)
+        asked = [each for each in kind.targets if self._usual(*each) >= 1]  # rarely: wait in vain
+        endpoint, rpc_method = self.rng.choice(asked or kind.targets)
         likely = 1.5 * count / max(1.0, self._usual(endpoint, rpc_method))
         rule: dict[str, Any] = {"kind": name, "count": count, **kind.fields(self.rng)}
         rule |= {"probability": min(kind.most, max(LEAST, likely))}

@@ -1,37 +1,30 @@
-"""One run on one database: the cast is started, troubled for a while, calmed, and judged."""
+"""The cast of one run on one database, and what it is made of."""
 
 import asyncio
 import contextlib
-import itertools
 import shutil
 import tempfile
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
-from random import Random
 from typing import Any, Final
 
 import aiohttp
 
 from tests import shim
 from tests.chain_oracle import executions_of
-from tests.chaos.books import Books, PostgresBooks, SqliteBooks, trail, unsettled, versions
-from tests.chaos.bots import Bots, Told
+from tests.chaos.books import Books, PostgresBooks, SqliteBooks, trail, unsettled
+from tests.chaos.bots import Bots
 from tests.chaos.cast import Node, Postgres, Unit, service
-from tests.chaos.deeds import Deeds
 from tests.chaos.kinds import EVERYWHERE, ON_POSTGRES
-from tests.chaos.oracle import Evidence, Findings, judge, seconds_to_fill
-from tests.chaos.weather import Weather
+from tests.chaos.oracle import Evidence
+from tests.chaos.plan import Plan
+from tests.chaos.watch import Watch
 
-SLOT_MS: Final = 100
 READY_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.3
 PAGE: Final = 500
-OVERTIME_TIMES: Final = 3
 CALM_TRIES: Final = 100
 
 SETTINGS: Final[Mapping[str, str]] = {
@@ -60,57 +53,6 @@ VARIANTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 
-BETWEEN_DEEDS: Final[Mapping[str, float]] = {"sqlite": 3.0, "postgres": 0.4}
-"""A process alone needs time between its starts; of several, two go on."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is to be like."""
-
-    seed: int
-    database: str
-    seconds: float
-    per_second: float = 20.0
-    """Orders that bots post."""
-    scale: float = 1.0
-    """Share of the planned pace of request faults; 0: nothing at all goes wrong."""
-    between_deeds: float | None = None
-    """Seconds from one breakage to the next, on average; None: as suits the database."""
-    events_per_second: float = 0.6
-    settle_seconds: float = 120.0
-    slot_ms: int = SLOT_MS
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Settings above the usual ones."""
-    keep: bool = False
-    """Leave the folder with databases and logs where it is."""
-    numbers: Sequence[int] | None = None
-    """Just these intents, in place of as many as the time allows."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a run."""
-
-    plan: Plan
-    findings: Findings
-    statuses: Counter[str]
-    documents: Mapping[str, Mapping[str, Any]]
-    fills: Mapping[str, float | None]
-    """Seconds to the fill of each intent that asks for nothing impossible; None: not filled."""
-    numbers: Sequence[int]
-    heard: Counter[str]
-    ends: Counter[str]
-    settled_in: float
-    seconds: float = 0.0
-    """How long there was trouble."""
-    hits: Counter[str] = field(default_factory=Counter)
-    missed: Counter[str] = field(default_factory=Counter)
-    recoveries: Sequence[float] = ()
-    recovered: Sequence[int] = ()
-    requests: Counter[str] = field(default_factory=Counter)
-    wall: Mapping[str, float] = field(default_factory=dict)
-
 
 class World:
     """The cast of one run."""
@@ -123,8 +65,7 @@ class World:
         self.control: shim.Control | None = None
         self.services: list[Unit] = []
         self.books: Books
-        self.open_now = 0
-        self.open_before = 0
+        self.watch = Watch()
         self.clean = False
         self.wall: dict[str, float] = {}
         """How long each stage of the run took, in seconds."""
@@ -141,7 +82,7 @@ class World:
             self.node.unit.launch()
             env = self._shimmed()
             if self.plan.database == "postgres":
-                self.postgres = await asyncio.to_thread(Postgres)
+                self.postgres = await _postgres()
                 stack.callback(self.postgres.end)
             await self.node.wait_ready(http)
             self._engage(env)
@@ -215,18 +156,6 @@ class World:
 
     # ------------------------------------------------------------ watching
 
-    def in_flight(self) -> bool:
-        """Whether orders were in flight at the last two looks."""
-        return self.open_now > 0 and self.open_before > 0
-
-    async def watch(self) -> None:
-        """Count the unfinished orders again and again, until cancelled."""
-        while True:
-            found = await versions(self.books)
-            if found is not None:
-                self.open_before, self.open_now = self.open_now, len(found)
-            await asyncio.sleep(POLL_SECONDS)
-
     @property
     def urls(self) -> list[str]:
         """Where bots may post."""
@@ -285,7 +214,7 @@ class World:
 
 
 @asynccontextmanager
-async def _background(*works: Any) -> AsyncIterator[None]:
+async def background(*works: Any) -> AsyncIterator[None]:
     """Run coroutines while the context lasts; one that fails ends the run."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
@@ -301,135 +230,33 @@ async def _background(*works: Any) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def running(plan: Plan) -> AsyncIterator[tuple[World, aiohttp.ClientSession]]:
-    """Start a world in a folder that goes with it, unless something was found in it."""
+    """Start a world in a folder that goes with it, unless something was found in it or failed."""
     folder = Path(tempfile.mkdtemp(prefix=f"synergy7-chaos-{plan.database}-"))
     world = World(plan, folder)
-    async with world.running() as http:
-        keepers = [unit.keep() for unit in (world.node.unit, *world.services)]
-        async with _background(world.watch(), *keepers):
-            yield world, http
-    if world.clean and not plan.keep:
+    try:
+        async with world.running() as http:
+            keepers = [unit.keep() for unit in (world.node.unit, *world.services)]
+            async with background(world.watch.run(world.books), *keepers):
+                yield world, http
+    except asyncio.CancelledError:  # whoever ends it has no use for half a run
+        world.clean = True
+        raise
+    finally:
+        _leave(folder, keep=plan.keep or not world.clean)
+
+
+async def _postgres() -> Postgres:
+    """Start a server; one that was not waited for is ended, too."""
+    starting = asyncio.ensure_future(asyncio.to_thread(Postgres))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        (await starting).end()
+        raise
+
+
+def _leave(folder: Path, *, keep: bool) -> None:
+    if not keep:
         shutil.rmtree(folder, ignore_errors=True)
     else:
         print(f"kept for a look: {folder}")  # noqa: T201
-
-
-async def run(plan: Plan) -> Outcome:
-    """Live through a plan; gives what came of it."""
-    begun = time.monotonic()
-    async with running(plan) as (world, http):
-        up = time.monotonic()
-        outcome = await _live(world, http)
-    wall = {"start": up - begun, **world.wall, "all": time.monotonic() - begun}
-    return replace(outcome, wall={key: round(took, 1) for key, took in wall.items()})
-
-
-def _numbers(plan: Plan, started: float, deeds: Deeds, *, troubled: bool) -> Iterator[int]:
-    """Number the intents for as long as the plan says, and until everything has happened once."""
-    if plan.numbers is not None:
-        yield from plan.numbers
-        return
-    for number in itertools.count():
-        passed = time.monotonic() - started
-        everything = not troubled or deeds.first_round.is_set()
-        if passed > plan.seconds and (everything or passed > plan.seconds * OVERTIME_TIMES):
-            return
-        yield number
-
-
-async def _answered(posting: asyncio.Task[None], bots: Bots, seconds: float) -> None:
-    """Let bots come to their answers now that all is calm."""
-    try:
-        async with asyncio.timeout(seconds):
-            await asyncio.shield(posting)
-    except TimeoutError:
-        bots.stopped = True
-        await posting
-
-
-async def _live(world: World, http: aiohttp.ClientSession) -> Outcome:
-    plan = world.plan
-    weather = Weather(
-        world.node,
-        Random(f"{plan.seed}/weather"),
-        world.in_flight,
-        plan.scale,
-        plan.events_per_second,
-    )
-    deeds = Deeds(
-        rng=Random(f"{plan.seed}/deeds"),
-        books=world.books,
-        node=world.node,
-        services=world.services,
-        kinds=world.kinds(),
-        control=world.control,
-        postgres=world.postgres,
-        pause_between=plan.between_deeds or BETWEEN_DEEDS[plan.database],
-    )
-    bots = Bots(plan.seed, world.urls, plan.per_second)
-    troubled = plan.scale > 0
-    started = time.monotonic()
-    wishes = _numbers(plan, started, deeds, troubled=troubled)
-    posting = asyncio.create_task(bots.post_all(http, wishes))
-    works = [weather.blow(http), weather.storm(http), deeds.do()] if troubled else []
-    async with _background(*works):
-        await bots.scheduled.wait()
-    seconds = time.monotonic() - started
-    deeds.end()
-    await weather.read(http)
-    outcome = await conclude(world, http, bots, posting)
-    return replace(
-        outcome,
-        seconds=seconds,
-        hits=weather.hits + deeds.hits,
-        missed=weather.missed + deeds.missed,
-        recoveries=deeds.recoveries,
-        recovered=deeds.recovered,
-        requests=weather.requests,
-    )
-
-
-async def conclude(
-    world: World, http: aiohttp.ClientSession, bots: Bots, posting: asyncio.Task[None]
-) -> Outcome:
-    """End all trouble, let bots and orders come to their ends, and judge."""
-    times = [time.monotonic()]
-    await world.calm(http)
-    await _answered(posting, bots, world.plan.settle_seconds)
-    times.append(time.monotonic())
-    settled_in = await world.settle()
-    await world.all_ready(http)
-    times.append(time.monotonic())
-    evidence = await world.evidence(http, bots)
-    findings = await asyncio.to_thread(judge, evidence)
-    times.append(time.monotonic())
-    world.clean = findings.clean and not findings.in_doubt
-    names = ("answer", "settle", "judge")
-    world.wall |= {
-        name: end - begun for name, (begun, end) in zip(names, pairwise(times), strict=True)
-    }
-    return _outcome(world, bots, evidence, findings, settled_in)
-
-
-def _fill(told: Told, documents: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """Give the seconds to the fill of a key's order; None: not filled."""
-    taken = [seconds_to_fill(documents[each]) for each in told.order_ids if each in documents]
-    return min((each for each in taken if each is not None), default=None)
-
-
-def _outcome(
-    world: World, bots: Bots, evidence: Evidence, findings: Findings, settled_in: float
-) -> Outcome:
-    documents = evidence.documents
-    ended = (f"{each['status']} {each['reason_code'] or ''}".strip() for each in documents.values())
-    return Outcome(
-        plan=world.plan,
-        findings=findings,
-        statuses=Counter(ended),
-        documents=documents,
-        fills={key: _fill(told, documents) for key, told in bots.told.items() if told.intent.fills},
-        numbers=[told.intent.number for told in bots.told.values()],
-        heard=bots.heard,
-        ends=Counter(f"{unit.name} {code}" for unit in world.services for code in unit.ends),
-        settled_in=settled_in,
-    )
