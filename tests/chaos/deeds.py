@@ -21,7 +21,7 @@ LOCK_SECONDS: Final = (0.5, 4.0)
 CLOCK_US_MAX: Final = 40_000_000
 LOOK_SECONDS: Final = 0.05
 VICTIM_LOOKS: Final = 40
-MEASURED: Final = 0.7
+MEASURED: Final = 0.2
 """Share of the kills after which no other process is broken before the orders are taken up."""
 
 WEIGHTS: Final[Mapping[str, int]] = {
