@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
-from tests.crash.acts import SELL, TRADE, Act, post, settle, wait_still
+from tests.crash.acts import FAIL, SELL, TRADE, Act, post, settle, wait_still
 from tests.crash.databases import sqlite_databases
 from tests.crash.matrix import Case, Places, Result, perform, places
 from tests.crash.points import Point
@@ -55,6 +55,13 @@ def test_an_execution_that_was_not_stored_is_found_out(where: Places) -> None:
     case = Case(INSISTING, STORED, broken="pushed before it is stored")
     words = ("is filled and was executed 2 times", "the key ")
     hold(perform(case, where, sqlite_databases), {"duplicates": words})
+
+
+def test_fees_that_are_told_nowhere_are_found_out(where: Places) -> None:
+    """What an attempt that landed and failed has cost is on the chain, and so in the metrics."""
+    case = Case(FAIL, broken="the fees of failures are not counted")
+    told = ("the metrics tell of 0 lamports for failures",)
+    hold(perform(case, where, sqlite_databases), {"differences": told}, killed=False)
 
 
 def test_what_no_database_knows_is_found_on_the_chain(where: Places) -> None:
