@@ -43,7 +43,7 @@ def serve(settings: Settings) -> int:
 
 def server_config(app: FastAPI) -> uvicorn.Config:
     """Configure the server: uvloop and httptools where they exist, the log as the system sets it."""
-    return uvicorn.Config(
+    config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
@@ -55,6 +55,8 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    config.load()  # imports: before anything else is started
+    return config
 
 
 async def run_server(app: FastAPI, config: uvicorn.Config, listener: socket.socket) -> int:
