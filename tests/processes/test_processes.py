@@ -134,6 +134,16 @@ def events(service: Service, order_id: str) -> list[Json]:
     return found
 
 
+def fills_told(service: Service, order_id: str) -> list[Json]:
+    """Read an order's events, once its fill is sealed among them."""
+
+    def told() -> bool:
+        return "order.filled" in {each["kind"] for each in events(service, order_id)}
+
+    wait_until("the fill is told", told, PATIENCE_SECONDS)
+    return events(service, order_id)
+
+
 def claims(service: Service, order_id: str) -> list[Json]:
     """List the claims of an order."""
     return [each for each in events(service, order_id) if each["kind"] == "order.executing"]
@@ -229,7 +239,7 @@ def test_processes_share_orders_and_keep_their_sequence(cluster: Cluster) -> Non
     for order_id in others:
         recovered = [each["data"]["recovered"] for each in claims(a, order_id)]
         assert recovered.count(False) == 1, "two processes had it at once"
-    told = {order_id: events(a, order_id) for order_id in grid}
+    told = {order_id: fills_told(a, order_id) for order_id in grid}
     actions = [documents[order_id]["action"] for order_id in grid]
     assert set(actions) == {"BUY", "SELL"}
     for later in range(len(grid)):
@@ -303,7 +313,7 @@ def test_zombies_neither_write_nor_push(
     documents = [a.finished(order_id) for order_id in ids]
     assert [each["status"] for each in documents] == ["filled"] * 2
     took = [recovered_at(a, order_id) - at for order_id, at in zip(ids, stopped_at, strict=True)]
-    told = [events(a, order_id) for order_id in ids]
+    told = [fills_told(a, order_id) for order_id in ids]
     thaw(*zombies.values())
     for zombie in zombies.values():
         assert zombie.wait_end() == 1, "it ends, since its lease is lost"
