@@ -5,7 +5,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, update
 
 from app.database.attempts import store_recovered
-from app.database.recovery import attempt_told, order
+from app.database.recovery import attempt_told, mended
 from app.database.tables import ORDERS
 from app.database.trail import Note, append
 from app.domain.events import EventKind
@@ -22,7 +22,7 @@ _COUNT: Final = (
 
 def recover_fill(conn: Connection, lost: Recovered, at_us: int) -> bool:
     """Record the attempt that filled a known order, as landed; False when it is not that order's fill."""
-    view = order(conn, lost.memo.order_id)
+    view = mended(conn, lost.memo.order_id)
     if view is None or not _is_fill_of(view, lost):
         return False
     number = store_recovered(conn, view, lost, landed=True)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     Connection,
+    Row,
     and_,
     bindparam,
     exists,
@@ -30,6 +31,7 @@ from app.domain.changes import Change
 from app.domain.errors import IllegalMoveError, ReasonCode, StartupError, TransientError
 from app.domain.events import EventKind
 from app.domain.order import OrderStatus, OrderView
+from app.domain.signal import US
 from app.engine.ports import Claimed
 from app.engine.recovery_port import Mark, Newest, Recovered
 
@@ -204,6 +206,13 @@ def order(conn: Connection, order_id: str, *, lock: bool = True) -> OrderView | 
 
 # ---------------------------------------------------------------- lost attempts
 
+_COUNTED = (
+    select(func.count())
+    .select_from(ATTEMPTS)
+    .where(ATTEMPTS.c.order_id == ORDERS.c.order_id)
+    .scalar_subquery()
+)
+_MEND = update(ORDERS).where(ORDERS.c.order_id == bindparam("id")).values(attempt_count=_COUNTED)
 _SUBMIT = (
     update(ORDERS)
     .where(ORDERS.c.order_id == bindparam("id"))
@@ -223,9 +232,9 @@ def recover_attempt(
     """Record an attempt of a known open order as live, after `burial` of the one that was.
 
     The order goes the ordinary way to `submitted`, and whoever claims it next settles the attempt by the
-    ordinary evidence. False, with nothing written, when it has changed meanwhile.
+    ordinary evidence. False, with nothing but its count of attempts mended, when it has changed meanwhile.
     """
-    view = order(conn, lost.memo.order_id)
+    view = mended(conn, lost.memo.order_id)
     if view is None or view.order.status.final or known(conn, [lost.signed.signature]):
         return False
     if (view.live_attempt is None) != (not burial):
@@ -249,6 +258,12 @@ def recover_attempt(
     return True
 
 
+def mended(conn: Connection, order_id: str) -> OrderView | None:
+    """Read an order, to write it, whose attempts are counted anew: damage may have taken some."""
+    conn.execute(_MEND, {"id": order_id})
+    return order(conn, order_id)
+
+
 def attempt_told(lost: Recovered, number: int) -> dict[str, object]:
     """Say what the trail keeps of an attempt that was found on the chain, and stored by a number."""
     return {
@@ -267,10 +282,12 @@ _IS_BARE = and_(
     ~exists().where(ATTEMPTS.c.order_id == ORDERS.c.order_id, literal_column(f"attempts.{LIVE}")),
 )
 _COUNT_BARE = select(func.count()).select_from(ORDERS).where(_IS_BARE)
+_CLOCKS_US: Final = 600 * US
+"""By so much a clock may have been put back between two orders."""
 _EARLIER: Final = ATTEMPTS.alias("earlier")
 _SLOT_BEFORE_IT = (
     select(func.coalesce(func.max(_EARLIER.c.blockhash_slot), 0))
-    .where(_EARLIER.c.signed_at_us <= ORDERS.c.accepted_at_us)
+    .where(_EARLIER.c.signed_at_us <= ORDERS.c.accepted_at_us - _CLOCKS_US)
     .scalar_subquery()
 )
 """A slot that the chain had reached when the order was accepted: nothing of it landed earlier."""
@@ -281,6 +298,19 @@ _REQUEUE = (
         status=OrderStatus.QUEUED.value,
         in_doubt_since_us=None,
         process=None,
+        attempt_count=_COUNTED,
+        version=ORDERS.c.version + 1,
+        event_seq=ORDERS.c.event_seq + 1,
+    )
+    .returning(ORDERS.c.order_id, ORDERS.c.account, ORDERS.c.event_seq)
+)
+_DOUBT = (
+    update(ORDERS)
+    .where(_IS_BARE, ORDERS.c.in_doubt_since_us.is_(None))
+    .values(
+        in_doubt_since_us=bindparam("at"),
+        process=None,
+        attempt_count=_COUNTED,
         version=ORDERS.c.version + 1,
         event_seq=ORDERS.c.event_seq + 1,
     )
@@ -292,7 +322,7 @@ def requeue_bare(conn: Connection, first_slot: int, at_us: int) -> tuple[int, in
     """Give orders back to the queue whose live attempt is lost from a damaged database.
 
     Only after the chain's history was read back to `first_slot`, and only what is younger: that landed
-    nowhere, and is past its life. Gives how many those are, and how many stay as they are.
+    nowhere, and is past its life. The others are in doubt. Gives how many are queued, and how many are not.
     """
     rows = conn.execute(_REQUEUE, {"first_slot": first_slot}).all()
     reason = "its attempt was lost with a damaged database, and never landed"
@@ -302,12 +332,12 @@ def requeue_bare(conn: Connection, first_slot: int, at_us: int) -> tuple[int, in
         "next_attempt_at_us": at_us,
     }
     for row in rows:
-        note = Note(EventKind.REQUEUED, at_us, data)
-        append(
-            conn,
-            account=row.account,
-            order_id=row.order_id,
-            last_seq=row.event_seq,
-            notes=[note],
-        )
+        _append_one(conn, row, Note(EventKind.REQUEUED, at_us, data))
+    why = "its attempt was lost with a damaged database, and may have landed before the histories begin"
+    for row in conn.execute(_DOUBT, {"at": at_us}).all():
+        _append_one(conn, row, Note(EventKind.IN_DOUBT, at_us, {"why": why}))
     return len(rows), conn.scalar(_COUNT_BARE) or 0
+
+
+def _append_one(conn: Connection, row: Row[Any], note: Note) -> None:
+    append(conn, account=row.account, order_id=row.order_id, last_seq=row.event_seq, notes=[note])

@@ -72,7 +72,7 @@ class Reconciliation:
         self._account = account
         self._blocks_left: int | None = None
         self._hindrance: str | None = None
-        self._read: dict[str, Recovered | None] = {}
+        self._read: dict[tuple[str, Mention, int], Recovered | None] = {}
         """What was read of unknown transactions: a node that fails once costs one call, not all of them."""
         self._at: str | None = None
         """The order that is being settled: told with a defect."""
@@ -97,10 +97,11 @@ class Reconciliation:
                 await self.step()
                 self._hindrance, defects = None, 0
             except (TransientError, IntakeError, RefusedError) as error:
-                self._hindrance = error.what
+                self._hindrance, self._blocks_left = error.what, None
                 _log.warning("reconciliation has to wait", why=error.what)
             except Exception:  # noqa: BLE001 - whatever it is, orders stay untouched meanwhile
                 defects += 1
+                self._hindrance, self._blocks_left = "a defect, see the log", None
                 _log.critical("reconciliation met a defect", order_id=self._at, exc_info=True)
             doublings = min(defects, DEFECT_DOUBLINGS_MAX)
             await asyncio.sleep(LOOK_SECONDS * 2**doublings)
@@ -132,24 +133,27 @@ class Reconciliation:
         return max(told, stored) + MARGIN_BLOCKS
 
     async def _settle(self, mark: Mark, until_height: int) -> None:
-        tally = Tally()
+        tally, first_slot = Tally(), 0
         for wallet in sorted({*self._wallets, *await self._store.wallets()}):
-            lost = await self._lost(wallet, mark, until_height, tally)
+            listing = await self._history.mentions(
+                wallet, since_slot=mark.since_slot, until_height=until_height
+            )
+            first_slot = max(first_slot, listing.first_slot)
+            lost = await self._lost(wallet, listing.mentions, until_height, tally)
             # those that are known first: an unknown one ends the open orders of its client's key
             views = {order_id: await self._store.order(order_id) for order_id in lost}
             for order_id in sorted(lost, key=lambda each: views[each] is None):
                 await self._settle_order(order_id, lost[order_id], tally)
         if mark.whole:
-            await self._requeue_bare(tally)
+            await self._requeue_bare(first_slot, tally)
         document = tally.document()
         await self._store.reconciled(document, self._clock.now_us())
         self._read.clear()
         _log.info("the database agrees with the chain", **document)
         await self._switch.look()
 
-    async def _requeue_bare(self, tally: Tally) -> None:
+    async def _requeue_bare(self, first_slot: int, tally: Tally) -> None:
         """Take up the orders whose live attempt is lost, unless it may have landed beyond what is kept."""
-        first_slot = await self._history.first_slot()
         now_us = self._clock.now_us()
         tally.requeued, tally.left = await self._store.requeue_bare(first_slot, now_us)
         if tally.left:
@@ -160,12 +164,9 @@ class Reconciliation:
             )
 
     async def _lost(
-        self, wallet: str, mark: Mark, until_height: int, tally: Tally
+        self, wallet: str, mentions: Sequence[Mention], until_height: int, tally: Tally
     ) -> Mapping[str, Sequence[Recovered]]:
         """Give what the chain has of ours and the database has not, by order, oldest first."""
-        mentions = await self._history.mentions(
-            wallet, since_slot=mark.since_slot, until_height=until_height
-        )
         ours = [each for each in mentions if f"{PREFIX}:" in (each.memo or "")]
         known = await self._store.known([each.signature for each in ours])
         tally.mentions += len(ours)
@@ -182,11 +183,11 @@ class Reconciliation:
     async def _recovered(
         self, mention: Mention, until_height: int, wallet: str
     ) -> Recovered | None:
-        signature = mention.signature
-        if signature not in self._read:
-            found = await self._history.found(signature)
-            self._read[signature] = self._reader.recovered(found, mention, until_height, wallet)
-        return self._read[signature]
+        key = (wallet, mention, until_height)
+        if key not in self._read:
+            found = await self._history.found(mention.signature)
+            self._read[key] = self._reader.recovered(found, mention, until_height, wallet)
+        return self._read[key]
 
     async def _check(
         self, mention: Mention, order_id: str, status: AttemptStatus, tally: Tally

@@ -94,11 +94,20 @@ class Tally:
     requeued: int = 0
     """Orders whose only live attempt a damaged database had lost, and that never landed."""
     left: int = 0
-    """Those that may have landed before the nodes' histories begin: they stay as they are."""
+    """Those that may have landed before the nodes' histories begin: they are in doubt."""
 
     def document(self) -> Mapping[str, object]:
         """Give the counts as the event tells them."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A wallet's transactions, newest first, as far back as every node goes that was listened to."""
+
+    mentions: Sequence[Mention]
+    first_slot: int
+    """The first slot that all of those nodes have kept."""
 
 
 class History(Protocol):
@@ -115,18 +124,12 @@ class History(Protocol):
         """Give the block height that as many nodes have finalized as are needed."""
         ...
 
-    async def mentions(
-        self, address: str, *, since_slot: int | None, until_height: int
-    ) -> Sequence[Mention]:
-        """List the finalized transactions that name an address, newest first, all since a slot.
+    async def mentions(self, address: str, *, since_slot: int | None, until_height: int) -> Listing:
+        """List the finalized transactions that name an address, all since a slot or all that are kept.
 
         Each node must itself have finalized a block above `until_height`, and have kept what it
         finalized since the slot.
         """
-        ...
-
-    async def first_slot(self) -> int:
-        """Give the first slot that every node which answers has kept."""
         ...
 
     async def found(self, signature: str) -> Found:
@@ -204,7 +207,7 @@ class RecoveryStore(Protocol):
         """Give submitted orders without a live attempt back to the queue, and count them.
 
         Only after histories were read back to `first_slot`, and only those accepted later: what they
-        were sent as landed nowhere. The second count is of those that stay.
+        were sent as landed nowhere. The second count is of the others, which are in doubt.
         """
         ...
 

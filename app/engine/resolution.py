@@ -60,7 +60,7 @@ class Resolver:
         await self._known(account, order_id)
         async with self._engine.taken_over(account, order_id) as held:
             if held is None or held.live is None:
-                raise _not_in_doubt(await self._known(account, order_id))
+                raise _refusal(await self._known(account, order_id))
             await self._resolve(held, held.live, word, account)
             view = held.view
         _log.warning(
@@ -141,8 +141,14 @@ async def _recorded(held: Held, made: Sequence[Change]) -> bool:
         raise IntakeError(error.code, error.what, todo=todo, retryable=error.retryable) from error
 
 
-def _not_in_doubt(view: OrderView) -> ResolutionError:
+def _refusal(view: OrderView) -> ResolutionError:
     status = view.order.status
+    if view.order.in_doubt_since_us is not None:
+        what = (
+            "a damaged database lost the order's transaction: nothing can be held against your word"
+        )
+        todo = "have the database reconciled with endpoints that keep a longer history"
+        return ResolutionError(ReasonCode.ORDER_NOT_IN_DOUBT, what, todo=todo)
     if status.final:
         what = f"the order is {status.value}: there is nothing to resolve"
         return ResolutionError(ReasonCode.ORDER_FINAL, what)

@@ -24,9 +24,9 @@ def sequence(value: object) -> list[object]:
 
 
 INTEGER_MAX: Final = 2**63 - 1
-"""What the databases can keep; nothing that is counted on the chain comes near it."""
-PRICE_MAX: Final = 2**64 - 1
-"""Anybody can offer it, for no compute units."""
+"""What the databases can keep; slots, heights and lamports never come near it."""
+U64_MAX: Final = 2**64 - 1
+"""Anybody can mint so much of a token of their own, and offer such a price for no compute units."""
 UNIX_TIME_MAX: Final = 253_402_300_799
 """The end of the year 9999, which is the last that can be written."""
 
@@ -143,7 +143,7 @@ def recent_fees(result: object) -> list[int]:
 
 def _fee(row: Mapping[str, object]) -> int:
     integer(row.get("slot"))
-    return integer(row.get("prioritizationFee"), PRICE_MAX)
+    return integer(row.get("prioritizationFee"), U64_MAX)
 
 
 def simulation(result: object) -> Simulation:
@@ -193,7 +193,7 @@ def _tokens(value: object) -> dict[int, int]:
     rows = [mapping(row) for row in sequence(value or [])]
     return {
         integer(row.get("accountIndex")): integer(
-            int(text(mapping(row.get("uiTokenAmount")).get("amount")))
+            int(text(mapping(row.get("uiTokenAmount")).get("amount"))), U64_MAX
         )
         for row in rows
     }

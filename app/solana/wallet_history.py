@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Se
 from typing import Final, TypeVar
 
 from app.domain.errors import ReasonCode, TransientError
-from app.engine.recovery_port import Found, Mention
+from app.engine.recovery_port import Found, Listing, Mention
 from app.solana import decode
 from app.solana.endpoints import words
 from app.solana.found import OPTIONS, agreed, read_found, read_signers
@@ -66,19 +66,15 @@ class WalletHistories:
         by_endpoint = {client.endpoint: height for client, height in told}
         return sorted(by_endpoint.values(), reverse=True)[self._needed - 1]
 
-    async def mentions(
-        self, address: str, *, since_slot: int | None, until_height: int
-    ) -> Sequence[Mention]:
+    async def mentions(self, address: str, *, since_slot: int | None, until_height: int) -> Listing:
         """See the port."""
 
-        async def ask(client: JsonRpcClient) -> Sequence[Mention]:
+        async def ask(client: JsonRpcClient) -> Listing:
             return await _history(client, address, since_slot, until_height, self._pages_max)
 
-        return _united(await self._all(ask))
-
-    async def first_slot(self) -> int:
-        """See the port."""
-        return max(await self._all(_first_slot))
+        listings = await self._all(ask)
+        mentions = _united([each.mentions for each in listings])
+        return Listing(mentions, max(each.first_slot for each in listings))
 
     async def found(self, signature: str) -> Found:
         """See the port: who signed is proved by the bytes, what it did by as many as are needed."""
@@ -173,11 +169,6 @@ async def _last_valid_height(client: JsonRpcClient, newest_slot: int | None) -> 
     return found.last_valid_block_height
 
 
-async def _first_slot(client: JsonRpcClient) -> int:
-    """Ask for the ledger that its history is listed from: an archive's too, unlike minimumLedgerSlot."""
-    return await ask(client, "getFirstAvailableBlock", [], decode.integer)
-
-
 async def _finalized_height(client: JsonRpcClient) -> int:
     return (await ask(client, "getEpochInfo", [FINALIZED], decode.heights)).block_height
 
@@ -188,7 +179,7 @@ async def _history(
     since_slot: int | None,
     until_height: int,
     pages_max: int,
-) -> Sequence[Mention]:
+) -> Listing:
     """Page back until an entry is older than the slot, or there is none left.
 
     Expiry is read first: what this node had not finalized then would be missing from its pages.
@@ -202,26 +193,30 @@ async def _history(
     for _ in range(pages_max):
         page = await ask(client, "getSignaturesForAddress", [address, options], read_page)
         if not page:
-            await _demand_ledger(client, since_slot)
-            return mentions
+            return Listing(mentions, await _first_slot(client, since_slot, own.slot))
         _demand_order(client, [*mentions[-1:], *page], seen)
         mentions += page
         if since_slot is not None and page[-1].slot < since_slot - MARGIN_SLOTS:
-            return mentions
+            return Listing(mentions, since_slot)
         options["before"] = page[-1].signature
     raise ValueError(f"{client.endpoint}: its history does not end")
 
 
-async def _demand_ledger(client: JsonRpcClient, since_slot: int | None) -> None:
-    """See that the end of the pages is no end of what was kept; raises ValueError.
+async def _first_slot(client: JsonRpcClient, since_slot: int | None, newest: int) -> int:
+    """Give the slot since which the pages hold everything; raises ValueError unless that is `since_slot`.
 
-    A whole history ends where the node's does: how far back it reaches cannot be asked of it.
+    A whole history ends where the node's does. Where that is, an archive tells by its first block; a node
+    that does not is taken to have kept nothing.
     """
     if since_slot is None:
-        return
+        try:
+            return await ask(client, "getFirstAvailableBlock", [], decode.integer)
+        except ValueError:
+            return newest
     kept = await ask(client, "minimumLedgerSlot", [], decode.integer)
     if kept > since_slot:
         raise ValueError(f"{client.endpoint}: its history reaches back to slot {kept} only")
+    return since_slot
 
 
 def _demand_order(client: JsonRpcClient, page: Sequence[Mention], seen: set[str]) -> None:

@@ -249,7 +249,7 @@ async def _validity(
 ) -> tuple[bool, int]:
     """Ask whether the blockhash is valid, of a bank that is not older than the expiry.
 
-    That was read from a finalized one, and whatever comes after it descends from it: there the blockhash is
+    That was read from a finalized one, and what a node adds to it descends from it: there the blockhash is
     no younger. So the newest bank does; some nodes (Surfpool) tell of heights whose slot they let no
     finalized bank have.
     """

@@ -51,8 +51,8 @@ BREAKAGES: Final = (
         name="one node's list of a wallet is enough",
         promise=NEVER_TWICE,
         file="solana/wallet_history.py",
-        old="        return _united(await self._all(ask))\n",
-        new="        return _united((await self._all(ask))[:1])\n",
+        old="        listings = await self._all(ask)\n",
+        new="        listings = (await self._all(ask))[:1]\n",
         tests=(f"{_HISTORY}::test_none_of_those_that_must_agree_can_hide_an_execution",),
     ),
     Breakage(

@@ -17,9 +17,12 @@ from app.database.lock import UNFINISHED, file_lock
 from app.database.migrate import migrate
 from app.database.orders import open_store
 from app.domain.errors import StartupError
+from app.domain.events import EventKind
 from app.domain.order import OrderStatus
 from tests.database import steps
 from tests.domain.makers import BLOCKHASH_SLOT, NOW
+
+MUCH_LATER_US = 601 * 10**6
 
 pytestmark = pytest.mark.anyio
 
@@ -341,7 +344,7 @@ async def test_an_order_without_its_live_attempt_is_queued_again(sqlite_url: str
     """It stays as it is in a database that lacks commits only: there the attempt was never stored."""
     async with open_store(sqlite_url, process_name="test") as store:
         for name in ("first", "live", "bare"):
-            at_us = steps.SOON + 1 if name == "bare" else NOW
+            at_us = steps.SOON + MUCH_LATER_US if name == "bare" else NOW
             await steps.accept(store, name, accepted_at_us=at_us, deadline_us=at_us + 10**9)
             await steps.sign(store, await steps.claim(store, at_us + 1))
     for name in ("first", "bare"):
@@ -351,14 +354,36 @@ async def test_an_order_without_its_live_attempt_is_queued_again(sqlite_url: str
         assert await store.recovery.begin() is not None
         beyond = BLOCKHASH_SLOT + 1
         assert await store.recovery.requeue_bare(beyond, steps.SOON) == (0, 2)
+        figures = await store.figures()
+        assert (figures.in_doubt, figures.pending) == (2, 0)
+        assert EventKind.IN_DOUBT in await steps.kinds(store, "first")
         assert await store.recovery.requeue_bare(BLOCKHASH_SLOT, steps.SOON) == (1, 1)
         assert await store.recovery.requeue_bare(BLOCKHASH_SLOT, steps.SOON) == (0, 1)
         assert await steps.status(store, "first") is OrderStatus.SUBMITTED
         assert await store.recovery.requeue_bare(0, steps.SOON) == (1, 0)
         assert await steps.status(store, "bare") is OrderStatus.QUEUED
         assert await steps.status(store, "live") is OrderStatus.SUBMITTED
-        again = {each.view.order.order_id for each in await store.claim(3, steps.SOON + 1)}
+        at_us = steps.SOON + 2 * MUCH_LATER_US
+        again = {each.view.order.order_id for each in await store.claim(3, at_us)}
         assert again >= {"first", "bare"}
+
+
+async def test_an_order_that_may_have_landed_unseen_is_never_ended(sqlite_url: str) -> None:
+    """Without its attempt, and older than any node's history: in doubt, and taken up as such alone."""
+    async with open_store(sqlite_url, process_name="before") as store:
+        await steps.sign(store, await steps.begin(store, "bare"))
+    lose_attempts(Path(sqlite_url), "bare")
+    await mark_database(address_of(sqlite_url), since_us=None)
+    async with open_store(sqlite_url, process_name="test") as store:
+        assert await store.recovery.begin() is not None
+        assert await store.recovery.requeue_bare(1, steps.SOON) == (0, 1)
+        await store.recovery.reconciled({}, steps.SOON)
+        late = NOW + 10**12
+        for kind in ({}, {"live_only": True}, {"overdue_only": True}):
+            assert await store.claim(9, late, **kind) == []
+        (held,) = await store.adopt(9)
+        assert (held.view.order.order_id, held.view.attempts) == ("bare", ())
+        assert held.view.order.status is OrderStatus.SUBMITTED
 
 
 def lose_attempts(database: Path, order_id: str) -> None:

@@ -20,7 +20,7 @@ from app.domain.outcome import ChainStatus, Commitment, NotProved, Proof, Seen
 from app.domain.signal import Action
 from app.engine.ports import Accepted, Claimed, LandedTransaction, Ports, ProvedFailure
 from app.engine.reconciliation import MARGIN_BLOCKS, Reconciliation
-from app.engine.recovery_port import Found, Mention, Recovered
+from app.engine.recovery_port import Found, Listing, Mention, Recovered
 from app.engine.trading_state import TradingSwitch
 from tests.database import steps
 from tests.database.steps import RICH, SOON, new_order
@@ -51,18 +51,14 @@ class Ledger:
     async def finalized_height(self) -> int:
         return LAST_HEIGHT + MARGIN_BLOCKS + 1
 
-    async def mentions(
-        self, address: str, *, since_slot: int | None, until_height: int
-    ) -> Sequence[Mention]:
+    async def mentions(self, address: str, *, since_slot: int | None, until_height: int) -> Listing:
         assert until_height == LAST_HEIGHT + MARGIN_BLOCKS
-        return [
+        mentions = [
             Mention(signature, each.slot, each.failed, f"[9] {each.memo.text()}", None)
             for signature, each in reversed(self.landed.items())
             if since_slot is None or each.slot >= since_slot
         ]
-
-    async def first_slot(self) -> int:
-        return 0
+        return Listing(mentions, 0)
 
     async def found(self, signature: str) -> Found:
         return Found(signature.encode(), cast("LandedTransaction", None), {})

@@ -8,7 +8,7 @@ import pytest
 from app.domain.errors import ReasonCode, TransientError
 from app.engine.ports import Ports
 from app.engine.reconciliation import APART_BLOCKS_MAX, MARGIN_BLOCKS, Reconciliation
-from app.engine.recovery_port import Mark, Mention, Newest
+from app.engine.recovery_port import Listing, Mark, Newest
 from app.engine.store_port import TradingState
 from app.engine.trading_state import TradingSwitch
 from tests.engine.fakes import FakeTelemetry, FakeTrading
@@ -64,10 +64,10 @@ class World:
 
     async def mentions(
         self, _address: str, *, since_slot: int | None, until_height: int
-    ) -> list[Mention]:
+    ) -> Listing:
         assert since_slot is None
         self.listed.append(until_height)
-        return []
+        return Listing([], 0)
 
 
 class Clock:

@@ -62,3 +62,33 @@ async def test_a_defect_ends_nothing_and_is_tried_again_ever_more_rarely() -> No
     defect = ("critical", "reconciliation met a defect")
     assert told == [waits, defect, defect, waits]
     task.cancel()
+
+
+async def test_what_stands_in_the_way_is_told_and_forgotten() -> None:
+    """Readiness names it, a defect included; while blocks are waited for it counts those."""
+    rig = Rig()
+    rig.database.trading = TradingState(halted=True, reconciling=True)
+    await rig.switch.load()
+    store = Troubled(
+        rig, [TransientError(ReasonCode.CHAIN_UNAVAILABLE, "a node lags"), IndexError()]
+    )
+    parts = cast("Any", None)
+    work = Reconciliation(
+        rig.ports,
+        cast("Any", store),
+        history=parts,
+        reader=parts,
+        switch=rig.switch,
+        wallets=["main"],
+        account="default",
+    )
+    rig.switch.blocks_left, rig.switch.hindrance = work.blocks_left, work.hindrance
+    task = asyncio.create_task(work.run())
+    await pass_time(0.5)
+    reconciled = "the database is being reconciled with the chain"
+    assert rig.switch.reasons() == [f"{reconciled}, which has to wait: a node lags"]
+    await pass_time(1)
+    assert rig.switch.reasons() == [f"{reconciled}, which has to wait: a defect, see the log"]
+    rig.switch.blocks_left = lambda: 12
+    assert rig.switch.reasons() == [f"{reconciled}, 12 blocks must be finalized before"]
+    task.cancel()

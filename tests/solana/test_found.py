@@ -108,3 +108,15 @@ async def test_who_signed_is_known_from_any_node_that_has_it() -> None:
         assert await ledger.signed_by(SIGNATURE, str(Keypair().pubkey())) is False
     async with ledger_of(showing(forged())) as (ledger, _):
         assert not isinstance(await ledger.signed_by(SIGNATURE, str(PAYER.pubkey())), bool)
+
+
+@pytest.mark.parametrize(("amount", "sound"), [(2**64 - 1, True), (2**64, False)])
+def test_anybody_may_hold_as_much_of_a_token_as_there_can_be(amount: int, *, sound: bool) -> None:
+    """An account of a stranger's own token is no reason to read nothing."""
+    rows = [{**MINT, "uiTokenAmount": {"amount": str(amount)}}]
+    told = shown(preTokenBalances=rows, postTokenBalances=rows)
+    if not sound:
+        with pytest.raises(ValueError, match="not a whole number"):
+            read_found(told, SIGNATURE)
+        return
+    assert read_found(told, SIGNATURE).landed.signature == SIGNATURE

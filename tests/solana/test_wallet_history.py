@@ -61,14 +61,24 @@ async def listed(chain: RpcChain, since_slot: int | None = SINCE) -> list[Mentio
     found = await chain.histories.mentions(
         "wallet", since_slot=since_slot, until_height=HEIGHTS.block_height - 1
     )
-    return list(found)
+    return list(found.mentions)
 
 
-async def test_the_first_slot_is_what_every_node_has_kept() -> None:
-    """Of an archive and a node that keeps two days, the two days."""
-    nodes = [{**DEAD, "getFirstAvailableBlock": slot} for slot in (0, 5_500)]
+@pytest.mark.parametrize(
+    ("kept", "first"),
+    [((0, 5_500), 5_500), ((0, 0), 0), ((0, error(200, -32601, "unknown")), HEIGHTS.slot)],
+    ids=["an archive and two days", "archives", "one does not tell"],
+)
+async def test_a_whole_history_begins_where_every_node_has_kept_it(
+    kept: tuple[object, ...], first: int
+) -> None:
+    """The latest beginning of all that were listened to; who tells of none has kept nothing."""
+    nodes = [node_with([entry(5_900)], getFirstAvailableBlock=slot) for slot in kept]
     async with chain_of(*nodes) as (chain, _nodes):
-        assert await chain.histories.first_slot() == 5_500
+        found = await chain.histories.mentions(
+            "wallet", since_slot=None, until_height=HEIGHTS.block_height - 1
+        )
+    assert (len(found.mentions), found.first_slot) == (1, first)
 
 
 LONG = [entry(number) for number in range(5_900, 4_000, -100)]
