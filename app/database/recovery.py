@@ -21,10 +21,11 @@ from app.database.attempts import store_recovered
 from app.database.claims import LEASE_US, Holder, take
 from app.database.documents import dump
 from app.database.expressions import NowUs
+from app.database.meta import PUT, REMOVE
 from app.database.reading import views_of
 from app.database.record import record
 from app.database.tables import ATTEMPTS, LIVE, META, ORDERS, PROCESSES
-from app.database.trading import HALTED, PUT, RECONCILING, REMOVE, wait_for_stores
+from app.database.trading import HALTED, RECONCILING, wait_for_stores
 from app.database.trail import Note, append
 from app.domain.attempt import AttemptStatus
 from app.domain.changes import Change

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import Connection, Insert, bindparam, delete, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, or_, select
 
 from app.database import trail
+from app.database.meta import PUT, PUT_NEW, REMOVE
 from app.database.tables import META
 from app.database.trail import Note
 from app.domain.events import EventKind
@@ -20,21 +20,6 @@ _RESET: Final = "method.reset:"
 _READ = select(META.c.name, META.c.value).where(
     or_(META.c.name.startswith(_DISABLED), META.c.name.startswith(_RESET))
 )
-_ENABLE = delete(META).where(META.c.name == bindparam("named"))
-_DISABLE: Mapping[str, Insert] = {
-    "sqlite": sqlite.insert(META).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(META).on_conflict_do_nothing(),
-}
-
-
-def _replacing(rows: sqlite.Insert | postgresql.Insert) -> Insert:
-    return rows.on_conflict_do_update(index_elements=["name"], set_={"value": rows.excluded.value})
-
-
-_MARK_RESET: Mapping[str, Insert] = {
-    "sqlite": _replacing(sqlite.insert(META)),
-    "postgresql": _replacing(postgresql.insert(META)),
-}
 
 
 def read(conn: Connection) -> MethodSwitches:
@@ -54,9 +39,9 @@ def switch(conn: Connection, method: str, at_us: int, *, disabled: bool) -> bool
     seq = trail.next_own_seq(conn)
     named = _DISABLED + method
     if disabled:
-        changed = conn.execute(_DISABLE[conn.dialect.name], {"name": named, "value": str(at_us)})
+        changed = conn.execute(PUT_NEW[conn.dialect.name], {"name": named, "value": str(at_us)})
     else:
-        changed = conn.execute(_ENABLE, {"named": named})
+        changed = conn.execute(REMOVE, {"named": named})
     if not changed.rowcount:
         return False
     kind = EventKind.METHOD_DISABLED if disabled else EventKind.METHOD_ENABLED
@@ -71,6 +56,6 @@ def reset(conn: Connection, method: str, at_us: int) -> str:
     """
     seq = trail.next_own_seq(conn)
     mark = str(seq)
-    conn.execute(_MARK_RESET[conn.dialect.name], {"name": _RESET + method, "value": mark})
+    conn.execute(PUT[conn.dialect.name], {"name": _RESET + method, "value": mark})
     trail.append_own(conn, seq, Note(EventKind.METHOD_RESET, at_us, {"method": method}))
     return mark

@@ -1,14 +1,13 @@
 """Whether anything may be signed: kept in the database, the same for all processes."""
 
 import json
-from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, bindparam, delete, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, select, text
 
 from app.database import trail
 from app.database.documents import clean, dump
+from app.database.meta import PUT_NEW, REMOVE
 from app.database.running import fetch_value
 from app.database.tables import META
 from app.database.trail import Note
@@ -22,22 +21,6 @@ RECONCILING: Final = "database.reconciling"
 
 _READ = select(META.c.name, META.c.value).where(META.c.name.in_([HALTED, RECONCILING]))
 _STANDS = select(META.c.name).where(META.c.name == bindparam("named"))
-REMOVE = delete(META).where(META.c.name == bindparam("named"))
-_PUT_NEW: Mapping[str, Insert] = {
-    "sqlite": sqlite.insert(META).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(META).on_conflict_do_nothing(),
-}
-
-
-def _replacing(rows: sqlite.Insert | postgresql.Insert) -> Insert:
-    return rows.on_conflict_do_update(index_elements=["name"], set_={"value": rows.excluded.value})
-
-
-PUT: Mapping[str, Insert] = {
-    "sqlite": _replacing(sqlite.insert(META)),
-    "postgresql": _replacing(postgresql.insert(META)),
-}
-"""Writes a row of `meta`, by dialect, in place of one of that name."""
 
 
 def read(conn: Connection) -> TradingState:
@@ -83,7 +66,7 @@ def halt(conn: Connection, reason: str | None, at_us: int) -> TradingState:
     seq = trail.next_own_seq(conn)
     reason = None if reason is None else clean(reason)
     value = dump({"reason": reason, "since_us": at_us})
-    if conn.execute(_PUT_NEW[conn.dialect.name], {"name": HALTED, "value": value}).rowcount:
+    if conn.execute(PUT_NEW[conn.dialect.name], {"name": HALTED, "value": value}).rowcount:
         trail.append_own(conn, seq, Note(EventKind.TRADING_HALTED, at_us, {"reason": reason}))
     return read(conn)
 

@@ -11,9 +11,10 @@ from app.domain.outcome import Absent, ChainStatus, Commitment, Heights, Seen, U
 from app.engine.ports import LandedTransaction
 from app.engine.recovery_port import Mention
 from app.solana import decode
+from app.solana.asking import ask
 from app.solana.chain import STATUSES_MAX, RpcChain
 from app.solana.json_rpc import JsonRpcClient
-from app.solana.wallet_history import FINALIZED, PAGE, PAGES_MAX, WalletHistories, ask, read_page
+from app.solana.wallet_history import FINALIZED, PAGE, PAGES_MAX, WalletHistories, read_page
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Final, TypeVar
 from app.domain.errors import ReasonCode, TransientError
 from app.engine.recovery_port import Found, Listing, Mention
 from app.solana import decode
-from app.solana.endpoints import words
+from app.solana.asking import ask, demand_chain
 from app.solana.found import OPTIONS, agreed, read_found, read_signers
-from app.solana.json_rpc import JsonRpcClient, Result
+from app.solana.json_rpc import JsonRpcClient
 
 PAGE: Final = 1_000
 """Signatures in one getSignaturesForAddress (a node gives no more)."""
@@ -92,7 +92,7 @@ class WalletHistories:
         whys = []
         for client in self._clients:
             try:
-                await self._demand_chain(client)
+                await demand_chain(client, self._genesis)
                 return await _transaction(client, signature, read_signers)
             except ValueError as error:
                 whys.append(str(error))
@@ -107,7 +107,7 @@ class WalletHistories:
     ) -> list[tuple[JsonRpcClient, T]]:
         async def one(client: JsonRpcClient) -> T | str:
             try:
-                await self._demand_chain(client)
+                await demand_chain(client, self._genesis)
                 return await ask(client)
             except ValueError as error:
                 return str(error)
@@ -118,11 +118,6 @@ class WalletHistories:
         if len({client.endpoint for client, _ in sound}) < self._needed:
             raise _unavailable([answer for answer in answers if isinstance(answer, str)])
         return sound
-
-    async def _demand_chain(self, client: JsonRpcClient) -> None:
-        known = await ask(client, "getGenesisHash", [], decode.text)
-        if self._genesis is None or known != self._genesis:
-            raise ValueError(f"{client.endpoint}: not known to serve this chain")
 
 
 def _unavailable(whys: Iterable[str]) -> TransientError:
@@ -252,16 +247,3 @@ async def _transaction(
 ) -> T:
     params = [signature, dict(OPTIONS)]
     return await ask(client, "getTransaction", params, lambda result: read(result, signature))
-
-
-async def ask(
-    client: JsonRpcClient, method: str, params: Sequence[object], read: Callable[[object], T]
-) -> T:
-    """Ask one endpoint; raises ValueError with words for anything but a sound answer."""
-    answer = await client.call(method, params)
-    if not isinstance(answer, Result):
-        raise ValueError(f"{client.endpoint}: {method}: {words(answer)}")  # noqa: TRY004
-    try:
-        return read(answer.value)
-    except (ValueError, IndexError):
-        raise ValueError(f"{client.endpoint}: {method} answered in a wrong shape") from None

@@ -1,7 +1,7 @@
 """Proofs that an attempt is dead: each endpoint is asked by itself, and none may contradict another."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -24,8 +24,8 @@ from app.domain.outcome import (
 from app.domain.resolution import Hearing
 from app.engine.ports import LandedTransaction, ProvedFailure
 from app.solana import decode
-from app.solana.endpoints import words
-from app.solana.json_rpc import JsonRpcClient, Result
+from app.solana.asking import ask, demand_chain
+from app.solana.json_rpc import JsonRpcClient
 
 FINAL_SLOTS: Final = 32
 """No landing is finalized sooner, so whoever has come this far beyond a finalized one has it too."""
@@ -216,7 +216,7 @@ async def _evidence(
     client: JsonRpcClient, attempt: StoredAttempt, genesis: str | None
 ) -> Evidence | _Landing | _Valid | NotProved:
     try:
-        await _demand_chain(client, genesis)
+        await demand_chain(client, genesis)
         heights = await _expiry(client, attempt)
         valid, invalid_slot = await _validity(client, attempt, heights.slot)
         if valid:
@@ -238,7 +238,7 @@ async def _evidence(
 
 
 async def _expiry(client: JsonRpcClient, attempt: StoredAttempt) -> Heights:
-    heights = await _ask(client, "getEpochInfo", [{"commitment": "finalized"}], decode.heights)
+    heights = await ask(client, "getEpochInfo", [{"commitment": "finalized"}], decode.heights)
     if heights.block_height <= attempt.last_valid_block_height:
         raise ValueError(f"{client.endpoint}: not expired yet")
     return heights
@@ -255,7 +255,7 @@ async def _validity(
     """
     options = {"commitment": "processed", "minContextSlot": slot_min}
     params = [attempt.signed.blockhash.blockhash, options]
-    valid, slot = await _ask(client, "isBlockhashValid", params, decode.validity)
+    valid, slot = await ask(client, "isBlockhashValid", params, decode.validity)
     if slot < slot_min:  # one that lags calls a blockhash invalid that it has not come to yet
         raise ValueError(f"{client.endpoint}: the blockhash was judged before the expiry")
     return valid, slot
@@ -275,7 +275,7 @@ async def _word(
     client: JsonRpcClient, attempt: StoredAttempt, genesis: str | None
 ) -> _Landing | _Absence | NotProved:
     try:
-        await _demand_chain(client, genesis)
+        await demand_chain(client, genesis)
         status = await _status(client, attempt)
         if isinstance(status, Absent):
             ledger_min = await _ledger_slot_min(client)
@@ -291,8 +291,8 @@ async def _word(
 async def _testimony(client: JsonRpcClient, attempt: StoredAttempt, genesis: str | None) -> Hearing:
     heights = None
     try:
-        await _demand_chain(client, genesis)
-        heights = await _ask(client, "getEpochInfo", [{"commitment": "finalized"}], decode.heights)
+        await demand_chain(client, genesis)
+        heights = await ask(client, "getEpochInfo", [{"commitment": "finalized"}], decode.heights)
         status = await _status(client, attempt)
         if isinstance(status, Absent) and status.context_slot < heights.slot:
             raise ValueError(f"{client.endpoint}: the status is older than the height")  # noqa: TRY301
@@ -305,7 +305,7 @@ async def _landed(client: JsonRpcClient, signature: str) -> LandedTransaction | 
     """Read the transaction at finalized; what its status says stands when it cannot be read."""
     options = {"commitment": "finalized", "encoding": "json", "maxSupportedTransactionVersion": 0}
     try:
-        landed = await _ask(
+        landed = await ask(
             client,
             "getTransaction",
             [signature, options],
@@ -318,28 +318,9 @@ async def _landed(client: JsonRpcClient, signature: str) -> LandedTransaction | 
 
 async def _status(client: JsonRpcClient, attempt: StoredAttempt) -> Seen | Absent:
     params = [[attempt.signature], {"searchTransactionHistory": True}]
-    return await _ask(client, "getSignatureStatuses", params, lambda r: decode.statuses(r, 1)[0])
+    return await ask(client, "getSignatureStatuses", params, lambda r: decode.statuses(r, 1)[0])
 
 
 async def _ledger_slot_min(client: JsonRpcClient) -> int:
     """Read after a status: what a ledger keeps only shrinks, so that was answered with this at least."""
-    return await _ask(client, "minimumLedgerSlot", [], decode.integer)
-
-
-async def _demand_chain(client: JsonRpcClient, genesis: str | None) -> None:
-    """Make sure, each time, that an endpoint serves the chain; raises ValueError."""
-    if genesis is None or await _ask(client, "getGenesisHash", [], decode.text) != genesis:
-        raise ValueError(f"{client.endpoint}: not known to serve this chain")
-
-
-async def _ask(
-    client: JsonRpcClient, method: str, params: Sequence[object], read: Callable[[object], T]
-) -> T:
-    """Ask one endpoint; raises ValueError with words for anything but a sound answer."""
-    answer = await client.call(method, params)
-    if not isinstance(answer, Result):
-        raise ValueError(f"{client.endpoint}: {method}: {words(answer)}")  # noqa: TRY004
-    try:
-        return read(answer.value)
-    except ValueError:
-        raise ValueError(f"{client.endpoint}: {method} answered in a wrong shape") from None
+    return await ask(client, "minimumLedgerSlot", [], decode.integer)

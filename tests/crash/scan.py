@@ -24,8 +24,7 @@ NO_REQUESTS: Mapping[str, str] = {
     " seam, between the same two points, as the methods that the acts have",
     "executors/gate.py: self._breaker.call(outcome)": "a breaker within the process",
     "solana/endpoints.py: client.call(method)": "asks what its callers name",
-    "solana/wallet_history.py: client.call(method)": "as above",
-    "solana/witnesses.py: client.call(method)": "as above",
+    "solana/asking.py: client.call(method)": "as above",
 }
 """What looks like a request by its name or its call, and is no point of its own."""
 NO_COMMITS: Mapping[str, str] = {
