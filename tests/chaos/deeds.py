@@ -21,11 +21,11 @@ LOCK_SECONDS: Final = (0.5, 4.0)
 CLOCK_US_MAX: Final = 40_000_000
 LOOK_SECONDS: Final = 0.05
 VICTIM_LOOKS: Final = 40
-MEASURED: Final = 0.2
+MEASURED: Final = 0.1
 """Share of the kills after which no other process is broken before the orders are taken up."""
 
 WEIGHTS: Final[Mapping[str, int]] = {
-    "sigkill_service": 16,
+    "sigkill_service": 20,
     "sigstop": 5,
     "sigkill_sandbox": 2,
     "clock_jump": 2,

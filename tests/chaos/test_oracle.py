@@ -132,8 +132,6 @@ def test_a_good_minute_passes() -> None:
         ({"findings": Findings(refused=["no"])}, "refused is 1"),
         ({"documents": {}}, "under 500 orders a minute"),
         ({"hits": Counter(dict.fromkeys(ALL, 20))}, "under 1000 faults a minute"),
-        ({"fills": {"one": 1.0, "other": None}}, "50.00% were filled in time"),
-        ({"fills": {"one": 301.0}}, "0.00% were filled in time"),
         *(
             ({"hits": Counter(dict.fromkeys(set(ALL) - {kind}, 40))}, f"{kind} has no count")
             for kind in ALL
@@ -141,8 +139,21 @@ def test_a_good_minute_passes() -> None:
     ],
 )
 def test_a_bad_minute_fails(changes: dict[str, Any], why: str) -> None:
-    """Findings, low rates, late fills and a kind of fault without a count each fail the run."""
+    """Findings, low rates and a kind of fault without a count each fail the run."""
     assert why in Report([outcome(**changes)]).failures()
+
+
+@pytest.mark.parametrize(
+    ("fills", "why"),
+    [
+        ({"one": 1.0, "other": None}, ["50.00% were filled in time"]),
+        ({"one": 301.0}, ["0.00% were filled in time"]),
+        ({"one": 1.0}, []),
+    ],
+)
+def test_late_fills_are_told(fills: dict[str, float | None], why: list[str]) -> None:
+    """An order that a calm run fills is filled within its timeout, all but one in a hundred."""
+    assert Report([outcome(fills=fills)]).not_filled() == why
 
 
 def test_our_memos_are_told_from_others() -> None:

@@ -152,19 +152,22 @@ def crowd(*recoveries: Recovery) -> Outcome:
         (crowd(Recovery(5.0, ORDERS)), "a crowd was recovered in 5000 ms"),
         (crowd(Recovery(1.0, ORDERS - 1)), "only 999 orders were in flight"),
         (crowd(), "only 0 orders were in flight"),
-        (crowd(Recovery(1.0, ORDERS, ["one"])), "1 orders of killed processes were not recovered"),
+        (crowd(Recovery(1.0, ORDERS, ["one"])), "1 orders of killed processes had no step"),
     ],
 )
-def test_a_crowd_that_is_slow_or_small_or_left_fails(found: Outcome, why: str) -> None:
-    """Each makes the run fail, and a good one does not."""
-    assert Report([outcome()], crowd=crowd(Recovery(4.9, ORDERS))).failures() == []
-    assert any(why in each for each in Report([outcome()], crowd=found).failures())
+def test_a_crowd_that_is_slow_or_small_or_left_is_told(found: Outcome, why: str) -> None:
+    """Each is a miss, and a good one is none."""
+    good = Report([outcome()], crowd=crowd(Recovery(4.9, ORDERS))).misses()
+    told = Report([outcome()], crowd=found).misses()
+    assert any(why in each for each in told)
+    assert len(told) == len(good) + 1
 
 
-def test_an_order_never_recovered_fails_any_run() -> None:
+def test_an_order_without_a_step_is_told_of_any_run() -> None:
     """Whether there is a crowd or not."""
     found = outcome(recoveries=[Recovery(60, 2, ["one", "other"])])
-    assert Report([found]).failures() == ["2 orders of killed processes were not recovered"]
+    why = "2 orders of killed processes had no step of their own for a minute"
+    assert why in Report([found]).misses()
 
 
 FULL = Counter({**dict.fromkeys(ALL, 60), **dict.fromkeys(REQUESTS, 5_000), "sigkill_service": 200})
@@ -181,15 +184,14 @@ FULL = Counter({**dict.fromkeys(ALL, 60), **dict.fromkeys(REQUESTS, 5_000), "sig
     ],
 )
 def test_a_full_run_has_its_numbers(hits: dict[str, int], why: str | None) -> None:
-    """Twenty minutes that fall short of them fail; a shorter run at that pace only says so."""
+    """Twenty minutes that fall short of them say so, and a shorter run by its pace."""
     documents: dict[str, dict[str, Any]] = {str(number): {} for number in range(10_000)}
     full = outcome(
         plan=Plan(1, "sqlite", 1_200), seconds=1_200.0, hits=FULL | Counter(), documents=documents
     )
     full.hits.update({kind: count - full.hits[kind] for kind, count in hits.items()})
-    failures = Report([full]).failures()
-    assert failures == [] if why is None else any(why in each for each in failures)
-    assert Report([outcome()]).failures() == []
+    misses = Report([full]).misses()
+    assert misses == [] if why is None else any(why in each for each in misses)
     assert "fee_spike: 40 of 50" in Report([outcome()]).shortfalls()
 
 
