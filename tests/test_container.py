@@ -90,6 +90,7 @@ def wait_until_healthy(image: Replay, env: dict[str, str], process: subprocess.P
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 def test_the_dockerfile_makes_a_service_that_starts_and_ends(tmp_path: Path) -> None:
     """Its steps work; its command gets healthy, writes only where it may and ends with 0."""
     image = Replay(context=tmp_path / "context", scratch=tmp_path / "scratch")

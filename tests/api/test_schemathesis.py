@@ -57,6 +57,7 @@ def command(url: str, report: Path, phases: str, tags: tuple[str, ...]) -> list[
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("phases", "tags", "least"), SEARCHES, ids=["in", "out", "told", "chained"]
 )

@@ -13,7 +13,7 @@ from benchmarks.service import Refused, Subject
 from benchmarks.sizes import Sizes
 from tests.harness import Service
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 
 TINY = Sizes(runs=1, warm_up=2, bare=40, intake=6, burst=8, steady=3, steady_per_second=10)
 NAMES = [

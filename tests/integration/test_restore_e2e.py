@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.chain_oracle import signatures_of
 from tests.harness import FINAL, Service, run_cli, wait_until
@@ -110,6 +111,8 @@ def resumed(service: Service) -> bool:
     return service.http.post("/trading/resume").status_code == httpx.codes.OK
 
 
+@pytest.mark.e2e
+@pytest.mark.proof
 def test_a_minute_old_backup_under_bots_that_retry_duplicates_nothing(tmp_path: Path) -> None:
     """By the chain: each key is executed once at most, and each filled order exactly once."""
     copy, stop = tmp_path / "copy.db", threading.Event()
