@@ -1,6 +1,6 @@
 """The whole matrix: every point on both databases, and another time of each by chance.
 
-    python -m tests.crash [--seed N] [--workers N]
+    python -m tests.crash [--seed N] [--workers N] [--no-later]
 
 Prints a table and one line, writes output/crash-matrix.md, and exits 1 unless all is well.
 """
@@ -42,13 +42,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--workers", type=int, default=WORKERS)
+    later = argparse.BooleanOptionalAction
+    parser.add_argument("--later", action=later, default=True, help="another time of each point")
     options = parser.parse_args(arguments)
     started = time.monotonic()
 
-    reports = [run("sqlite", sqlite_databases, options.seed, options.workers)]
+    reports = [run("sqlite", sqlite_databases, options)]
     with postgres() as server:
-        reports.append(run(POSTGRES, server.databases, options.seed, options.workers))
-    text = "\n".join(page(reports, options.seed, time.monotonic() - started))
+        reports.append(run(POSTGRES, server.databases, options))
+    text = "\n".join(page(reports, options, time.monotonic() - started))
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(text + "\n")
     troubles = [trouble for report in reports for trouble in report.troubles()]
@@ -56,11 +58,12 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if troubles else 0
 
 
-def run(kind: str, make: Maker, seed: int, workers: int) -> Report:
+def run(kind: str, make: Maker, options: argparse.Namespace) -> Report:
     """Kill at every point, and at another time of each."""
-    with opened(kind, make, workers) as matrix:
+    with opened(kind, make, options.workers) as matrix:
         found = matrix.discovery
-        cases = [*found.first_cases(), *found.later_cases(seed)]
+        later = found.later_cases(options.seed) if options.later else ()
+        cases = [*found.first_cases(), *later]
         return matrix.run(cases, lambda result: show(kind, result))
 
 
@@ -70,7 +73,7 @@ def show(kind: str, result: Result) -> None:
     sys.stderr.writelines(f"    {text}\n" for text in result.findings.told())
 
 
-def page(reports: Sequence[Report], seed: int, seconds: float) -> Iterator[str]:
+def page(reports: Sequence[Report], options: argparse.Namespace, seconds: float) -> Iterator[str]:
     """Write the report."""
     yield "# Crash matrix"
     yield ""
@@ -78,7 +81,8 @@ def page(reports: Sequence[Report], seed: int, seconds: float) -> Iterator[str]:
     yield ""
     yield (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}), Python "
-        f"{platform.python_version()}, {seconds / 60:.0f} minutes: `make crash-matrix SEED={seed}`"
+        f"{platform.python_version()}, {seconds / 60:.0f} minutes: `make crash-matrix SEED={options.seed}`"
+        f"{'' if options.later else ', the first time of each point only'}"
     )
     yield ""
     yield "```"
