@@ -10,7 +10,7 @@ settings.register_profile("dev", max_examples=50, deadline=None)
 # In CI: a thorough search that is the same each time; a slow machine is no finding.
 settings.register_profile(
     "ci",
-    max_examples=100,
+    max_examples=200,
     deadline=None,
     derandomize=True,
     print_blob=True,
