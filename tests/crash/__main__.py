@@ -79,10 +79,12 @@ def page(reports: Sequence[Report], options: argparse.Namespace, seconds: float)
     yield ""
     yield from INTRODUCTION
     yield ""
+    command = f"make crash-matrix SEED={options.seed}"
+    if not options.later:
+        command = f"python -m tests.crash --seed {options.seed} --no-later"
     yield (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}), Python "
-        f"{platform.python_version()}, {seconds / 60:.0f} minutes: `make crash-matrix SEED={options.seed}`"
-        f"{'' if options.later else ', the first time of each point only'}"
+        f"{platform.python_version()}, {seconds / 60:.0f} minutes: `{command}`"
     )
     yield ""
     yield "```"
