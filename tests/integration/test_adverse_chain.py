@@ -190,3 +190,28 @@ async def test_a_fill_that_moved_to_another_block_is_told_as_it_is_there(
         assert order["fill"]["quote_amount"] != before["fill"]["quote_amount"]
         assert chain.executions(order_id) == [1]
         assert chain.differences(order) == []
+
+
+async def test_a_fill_that_fails_on_the_fork_that_stays_is_taken_back(
+    tmp_path: Path, chain: Chain
+) -> None:
+    """Undone, and landed again behind a trade that moved the price: failed there, and finally so."""
+    async with running(tmp_path, chain, OLD_HASH) as system:
+        await old_hashes(system)
+        order_id = await system.submit_trading_signal({**BUY_BONK, "max_slippage_bps": 5})
+        before = await ended(system, order_id)
+        assert before["status"] == "filled"
+        signature = before["attempts"][0]["signature"]
+        raw = chain.rpc("getTransaction", signature, {**CONFIRMED, "encoding": "base64"})
+        assert signature in chain.fork(UNDONE_BLOCKS)
+        buy_bonk(chain, 20_000)
+        chain.rpc("sendTransaction", raw["transaction"][0], SENT_AS_IT_IS)
+        chain.step(FINALITY_BLOCKS * 2)
+        order = await comes_to(
+            system, order_id, "the fill is taken back", lambda it: it["status"] == "failed"
+        )
+        assert (order["reason_code"], order["fill"]) == ("FILL_REVERTED", None)
+        (attempt,) = order["attempts"]
+        assert (attempt["status"], attempt["landed_slot"] is None) == ("failed", False)
+        assert attempt["error"]["raw"]["InstructionError"][1] == SLIPPAGE
+        assert chain.executions(order_id) == [0]

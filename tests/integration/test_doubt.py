@@ -12,7 +12,6 @@ from app.domain.events import EventKind
 from app.engine.order_manager import DEFAULT_ACCOUNT
 from tests.integration.chain import Chain, running_chain
 from tests.integration.kit import (
-    BUY_BONK,
     ONE_NODE,
     SELL,
     Json,
@@ -25,14 +24,10 @@ from tests.integration.kit import (
     trail,
     until,
 )
-from tests.integration.market import buy_bonk
 
 pytestmark = pytest.mark.anyio
 
 SHORT_LIVES = {**ONE_NODE, "execution.transaction_timeout": 1.2}
-SLIPPAGE = {"Custom": 6005}
-CONFIRMED = {"commitment": "confirmed", "maxSupportedTransactionVersion": 0}
-SENT_AS_IT_IS = {"encoding": "base64", "skipPreflight": True}
 FINALITY_BLOCKS = 40
 LIFE_BLOCKS = 160
 
@@ -147,29 +142,3 @@ async def test_endpoints_that_disagree_sign_nothing_and_no_operator_overrides_th
         chain.clear()
         await comes_to(system, order_id, "finality", lambda it: bool(it["finalized_at"]))
         assert chain.executions(order_id) == [1]
-
-
-async def test_a_fill_that_fails_on_the_fork_that_stays_is_taken_back(
-    tmp_path: Path, chain: Chain
-) -> None:
-    """Undone, and landed again behind a trade that moved the price: failed there, and finally so."""
-    async with running(tmp_path, chain, ONE_NODE) as system:
-        start = chain.rpc("getSlot")
-        await until("old blockhashes are known", lambda: chain.rpc("getSlot") > start + 40)
-        order_id = await system.submit_trading_signal({**BUY_BONK, "max_slippage_bps": 5})
-        before = await ended(system, order_id)
-        assert before["status"] == "filled"
-        signature = before["attempts"][0]["signature"]
-        raw = chain.rpc("getTransaction", signature, {**CONFIRMED, "encoding": "base64"})
-        chain.fork(3)
-        buy_bonk(chain, 20_000)
-        chain.rpc("sendTransaction", raw["transaction"][0], SENT_AS_IT_IS)
-        chain.step(FINALITY_BLOCKS * 2)
-        order = await comes_to(
-            system, order_id, "the fill is taken back", lambda it: it["status"] == "failed"
-        )
-        assert (order["reason_code"], order["fill"]) == ("FILL_REVERTED", None)
-        (attempt,) = order["attempts"]
-        assert (attempt["status"], attempt["landed_slot"] is None) == ("failed", False)
-        assert attempt["error"]["raw"]["InstructionError"][1] == SLIPPAGE
-        assert chain.executions(order_id) == [0]
