@@ -1,6 +1,7 @@
 """A real service in a process of its own, with its own folder, port, databases and sandbox."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -60,10 +61,23 @@ class Sandbox:
 
 
 def free_port() -> int:
-    """Give a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Give a loopback port that nobody has, and that nobody gets who asks the system for any.
+
+    A service that is killed comes back to its port: below the range from which the system serves whoever
+    connects, or asks for any port, nobody takes it meanwhile. Each process has a share of them.
+    """
+    process = os.getpid()  # a fork has a share of its own
+    first = _FIRST_PORT + process % _PORT_SHARES * _PORTS_EACH
+    ports = _ports.setdefault(process, itertools.cycle(range(first, first + _PORTS_EACH)))
+    for port in itertools.islice(ports, _PORTS_EACH):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("every port of this process's share is in use")
+
+
+_FIRST_PORT, _PORT_SHARES, _PORTS_EACH = 11_000, 64, 300
+_ports: dict[int, Iterator[int]] = {}
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import socket
 import subprocess
 import time
 import tomllib
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.harness import free_port
 from tests.needs import skip_or_fail
 from tools.replay_dockerfile import Replay, ReplayError, build_context, parse
 
@@ -66,12 +66,6 @@ def test_compose_binds_loopback_and_publishes_nothing() -> None:
     assert "ports" not in service()
 
 
-def free_port() -> str:
-    """Find a loopback port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
-
-
 def written(root: Path) -> set[str]:
     """List the files of the image outside the places that it may write to."""
     files = (str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
@@ -102,7 +96,7 @@ def test_the_dockerfile_makes_a_service_that_starts_and_ends(tmp_path: Path) -> 
             skip_or_fail("the packages cannot be reached from here")
         raise
     before = written(image.root)
-    env = image.environment(SYNERGY7_SERVER__PORT=free_port())
+    env = image.environment(SYNERGY7_SERVER__PORT=str(free_port()))
     with subprocess.Popen(
         image.command, cwd=image.place("."), env=env, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
