@@ -100,9 +100,8 @@ class ToldOrder:
 
     def move(self, target: OrderStatus) -> None:
         """Move the order; raises IllegalMoveError for a move that the table does not know."""
-        if self.status is not None:
-            self.status.to(target)
-        self.status = target
+        assert self.status is not None, "nothing has an effect before the beginning"
+        self.status = self.status.to(target)
         self.settled = target.final and target is not _S.FILLED
 
     def demand_nothing_alive(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,19 +11,20 @@ from sqlalchemy import text
 
 from app.database import inspection
 from app.database.addresses import address_of
-from app.database.engine import open_database
-from app.database.inspection import open_inspection
+from app.database.engine import Database, open_database, open_for_reading
+from app.database.inspection import Inspection, open_inspection
 from app.database.orders import SqlStore, open_store
 from app.database.tables import OrdersBase
 from app.domain import changes
 from app.domain.attempt import StoredAttempt
-from app.domain.errors import ReasonCode, StartupError
+from app.domain.errors import ReasonCode, StartupError, TransientError
 from app.domain.memo import Memo
 from app.domain.order import Fill, OrderStatus, OrderView
 from app.domain.outcome import Absent, Commitment, Seen, Unreachable
 from app.engine.ports import CancelOutcome, LandedTransaction
 from app.engine.recovery_port import Mention
-from app.engine.verification import Findings, Verification
+from app.engine.verification import TOLD_MAX, Findings, Verification
+from app.engine.verification_port import TrailPage
 from tests.database import steps
 from tests.database.conftest import MIGRATED, Server, administer
 from tests.database.steps import SOON
@@ -50,8 +51,10 @@ class FakeLedger:
     shown: dict[str, LandedTransaction | Unreachable | None] = field(default_factory=dict)
     listed: list[Sequence[Mention] | Unreachable] = field(default_factory=list)
     strangers: set[str] = field(default_factory=set)
+    unread: set[str] = field(default_factory=set)
     asked: list[tuple[str, int, bool]] = field(default_factory=list)
     fill_shown: Fill = FILL
+    fill_error: Exception | None = None
 
     async def fates(
         self, attempts: Sequence[StoredAttempt]
@@ -62,7 +65,7 @@ class FakeLedger:
         return self.shown.get(signature, transaction(signature))
 
     async def signed_by(self, signature: str, wallet: str) -> bool | Unreachable:
-        return signature not in self.strangers
+        return Unreachable("away") if signature in self.unread else signature not in self.strangers
 
     async def mentions(
         self, wallet: str, since_slot: int, *, whole: bool
@@ -72,6 +75,8 @@ class FakeLedger:
             yield page
 
     def fill(self, attempt: StoredAttempt, landed: LandedTransaction) -> Fill:
+        if self.fill_error is not None:
+            raise self.fill_error
         return self.fill_shown
 
 
@@ -96,6 +101,22 @@ async def test_a_fill_that_a_fork_undid_agrees_with_its_trail(url: str) -> None:
         await steps.record(store, claimed, undone)
         await steps.seal_all(store)
     assert words(await verified(url, FakeLedger())) == []
+
+
+async def test_a_fill_that_a_fork_moved_agrees_with_its_trail(url: str) -> None:
+    """Pushed twice, and final in another block at another price: the last event's amounts hold."""
+    moved = replace(FILL, slot=FILL.slot + 2, quote_amount=1_844_000, tip=9)
+    async with open_store(url, process_name="test") as store:
+        claimed = await steps.push(store, await steps.sign(store, await steps.begin(store)))
+        claimed = await steps.fill(store, await steps.push(store, claimed))
+        last = claimed.view.attempts[-1]
+        final = changes.finalized(last, slot=moved.slot, at_us=SOON + S, moved=moved)
+        claimed = await steps.record(store, claimed, final)
+        await steps.seal_all(store)
+    assert len(claimed.view.attempts[-1].submissions) == 2
+    fated = {last.signature: landing(slot=moved.slot)}
+    found = await verified(url, FakeLedger(fated=dict(fated), fill_shown=moved))
+    assert (words(found), found.unknown) == ([], 0)
 
 
 async def fill_database(store: SqlStore) -> None:
@@ -248,6 +269,10 @@ TAMPERINGS = [
       " filled_at_us = 1, finalized_at_us = 1 WHERE order_id = 'failed'")],
       ["failed: status is filled, and by the events failed",
        "failed: it is filled, and none of its attempts landed"]),
+    ("a fill removed", [("UPDATE orders SET status = 'failed', fill_base_amount = NULL"
+      " WHERE order_id = 'filled'")],
+      ["filled: status is failed, and by the events filled",
+       "filled: base_amount is None, and by the events 10000000"]),
     ("a reason", ["UPDATE orders SET reason_code = 'ORDER_TIMEOUT' WHERE order_id = 'failed'"],
       ["failed: reason_code is ORDER_TIMEOUT, and by the events RETRIES_EXHAUSTED"]),
     ("a lost attempt", ["DELETE FROM submissions", "DELETE FROM attempts WHERE order_id = 'filled'"],
@@ -354,6 +379,54 @@ async def test_what_cannot_be_checked_is_unknown_and_never_fine(
     assert (found.differences, found.unknown) == (0, 4)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no such venue"),
+        KeyError("no such venue"),
+        TransientError(ReasonCode.POOL_INVALID, "no such venue"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_fill_that_cannot_be_read_is_unknown(
+    filled: str, ledger: FakeLedger, error: Exception
+) -> None:
+    """The transaction is shown, and what it traded cannot be told: no difference, and not fine."""
+    ledger.fill_error = error
+    found = await verified(filled, ledger)
+    assert (found.differences, found.unknown) == (0, 1)
+    (untold,) = found.untold
+    assert untold.place == "filled"
+    assert untold.what.startswith("attempt 1: its fill cannot be read (")
+    assert "no such venue" in untold.what
+
+
+async def test_an_execution_whose_signer_nobody_shows_is_unknown(
+    filled: str, ledger: FakeLedger
+) -> None:
+    """Its memo alone proves nothing, being anybody's; the wallet is named, and what was claimed."""
+    ledger.listed.append([executed("sig-x", "lost")])
+    ledger.unread.add("sig-x")
+    found = await verified(filled, ledger)
+    assert (found.differences, found.unknown) == (0, 1)
+    (untold,) = found.untold
+    assert (untold.place, untold.what) == ("main", "sig-x names lost/1: away")
+
+
+async def test_more_than_can_be_told_is_counted_all_the_same(
+    filled: str, ledger: FakeLedger
+) -> None:
+    """Of each kind the first thousand are told in words, and every one of them counts."""
+    many = TOLD_MAX + 1
+    ledger.listed.append([executed(f"sig-x{number}", "lost") for number in range(many)])
+    ledger.listed += [Unreachable(f"away {number}") for number in range(many)]
+    found = await verified(filled, ledger)
+    assert (found.differences, found.unknown) == (many, many)
+    assert (len(found.told), len(found.untold)) == (TOLD_MAX, TOLD_MAX)
+    assert found.told[-1].what.startswith(f"sig-x{TOLD_MAX - 1} executed")
+    assert found.untold[-1].what.endswith(f"away {TOLD_MAX - 1}")
+
+
 async def test_a_fill_that_is_not_final_yet_is_no_difference(url: str, ledger: FakeLedger) -> None:
     """A fork may move it to another block until then: it counts as unknown."""
     async with open_store(url, process_name="test") as store:
@@ -381,6 +454,45 @@ async def test_what_a_clean_up_removed_is_no_difference(
     assert words(found) == []
     assert ledger.asked[-1][2] is False
     assert (await verified(filled_url, ledger)).differences
+
+
+class Overtaken(Inspection):
+    """An inspection beside which a service cleans up, as soon as the trail's first page is read."""
+
+    def __init__(self, database: Database, clean_up: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(database)
+        self._clean_up = clean_up
+
+    async def trail(self, after: int) -> TrailPage:
+        page = await super().trail(after)
+        if after == 0:
+            await self._clean_up()
+        return page
+
+
+async def test_a_trail_that_is_cut_off_while_it_is_read_is_no_difference(
+    filled_url: str, ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Verification goes on from the new checkpoint, and what follows must continue its hash."""
+    monkeypatch.setattr(inspection, "_SEALED", inspection._SEALED.limit(1))  # noqa: SLF001
+    starts: list[int] = []
+    async with (
+        open_store(filled_url, process_name="test") as store,
+        open_for_reading(address_of(filled_url)) as database,
+    ):
+
+        async def clean_up() -> None:
+            for _ in ("orders", "their events"):
+                await store.prune(before_us=SOON + 1, at_us=SOON + DAY)
+                await steps.seal_all(store)
+            starts.append((await store.trail_start()).position)
+
+        kept = Overtaken(database, clean_up)
+        found = await Verification(kept, ledger, ledger, removed_before_us=SOON + S + 1).run()
+        left = len(await steps.seal_all(store))
+    assert starts[0] > 1
+    assert words(found) == []
+    assert found.events == 1 + left
 
 
 async def test_the_pages_of_a_verification_join(

@@ -1,6 +1,7 @@
 """An operator's word on an order in doubt: what it does, what contradicts it, and that no fill is lost."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -287,6 +288,26 @@ async def test_only_what_is_in_doubt_is_resolved() -> None:
         assert caught.value.code is ReasonCode.ORDER_FINAL
         with pytest.raises(NotFoundError):
             await resolve(rig, "nowhere", "expired")
+
+
+async def test_no_word_is_taken_on_an_order_whose_transaction_was_lost() -> None:
+    """A damaged database has it in doubt without its bytes: the refusal says what brings them back."""
+    before = Rig()
+    async with running(before):
+        order_id = await doubted(before)
+    row = before.database.rows[order_id]
+    before.database.put(row, replace(row.view, attempts=()))
+    async with running(Rig(world=before.world, process="two")) as rig:
+        in_doubt = rig.order(order_id).in_doubt_since_us
+        with pytest.raises(ResolutionError) as caught:
+            await resolve(rig, order_id, "filled", **AMOUNTS)
+        assert caught.value.code is ReasonCode.ORDER_NOT_IN_DOUBT
+        assert "a damaged database lost the order's transaction" in caught.value.what
+        assert caught.value.todo is not None
+        assert "reconciled" in caught.value.todo
+        await pass_time(5)
+        assert rig.order(order_id).in_doubt_since_us == in_doubt is not None
+        assert EventKind.RESOLVED not in rig.database.kinds(order_id)
 
 
 # ---------------------------------------------------------------- races
