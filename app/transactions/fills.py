@@ -1,7 +1,7 @@
 """What a landed transaction traded and cost, read from the chain's own record of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from solders.instruction import Instruction
 from solders.message import MessageV0
@@ -58,7 +58,7 @@ def read_fill(
 
 def swap_report(venue: Venue, pool: Pubkey, lines: Sequence[str]) -> Report | None:
     """Find the swap of a pool in a log, among what the venue's program itself wrote."""
-    return venue.parse_fill(pool, logs.events(lines, str(venue.program)))
+    return venue.parse_fill(pool, logs.events(lines, str(venue.program), venue.event_line))
 
 
 def _read_back(attempt: StoredAttempt, venue: Venue) -> _Sent:
@@ -73,7 +73,19 @@ def _read_back(attempt: StoredAttempt, venue: Venue) -> _Sent:
     raise ValueError("the attempt's bytes hold no swap of its venue")
 
 
+def directed(terms: Terms, landed: LandedTransaction) -> Terms:
+    """Put the vaults in order by what happened to them, where the bytes do not say it.
+
+    Left as they are when the record shows no change: of a failed transaction nothing hangs on it.
+    """
+    moved = _change(landed, terms.vault_in)
+    if terms.directed or moved is None or moved >= 0:
+        return terms
+    return replace(terms, vault_in=terms.vault_out, vault_out=terms.vault_in)
+
+
 def _report(terms: Terms, landed: LandedTransaction, venue: Venue) -> Report:
+    terms = directed(terms, landed)
     told = swap_report(venue, terms.pool, landed.logs)
     moved_in, moved_out = _change(landed, terms.vault_in), _change(landed, terms.vault_out)
     if moved_in is not None and moved_out is not None:

@@ -18,7 +18,6 @@ _FRAME = re.compile(
     r"(?:(?P<invoke>invoke \[\d+\])|(?P<success>success)|failed: (?P<failed>.*))",
     re.DOTALL,
 )
-_DATA = "Program data: "
 _CUSTOM = re.compile(r"custom program error: 0x(?P<code>[0-9a-fA-F]{1,8})")
 
 
@@ -36,15 +35,18 @@ def truncated(logs: Sequence[str]) -> bool:
     return TRUNCATED in logs
 
 
-def events(logs: Sequence[str], program: str) -> Iterator[bytes]:
-    """Yield the events that `program` itself wrote, never those of programs it called or was called by."""
+def events(logs: Sequence[str], program: str, line_begins: str) -> Iterator[bytes]:
+    """Yield the events that `program` itself wrote, never those of programs it called or was called by.
+
+    `line_begins` is what its event lines begin with, before the base64.
+    """
     stack: list[str] = []
     for line in logs:
         frame = _FRAME.fullmatch(line)
         if frame is not None:
             _step(stack, frame)
-        elif line.startswith(_DATA) and stack and stack[-1] == program:
-            yield from _payloads(line.removeprefix(_DATA))
+        elif line.startswith(line_begins) and stack and stack[-1] == program:
+            yield from _payloads(line.removeprefix(line_begins))
 
 
 def _step(stack: list[str], frame: re.Match[str]) -> None:

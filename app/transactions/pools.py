@@ -276,7 +276,7 @@ class PoolReader:
             yield str(ref.address)
             account = self._known.get(str(ref.address))
             if account is not None:
-                yield from map(str, self._venues[ref.venue].accounts_needed(account))
+                yield from map(str, self._venues[ref.venue].accounts_needed(ref.address, account))
         yield from (str(token.mint) for token in (market.base, market.quote))
         for token in _paid_tokens(market):
             program = _token_program(self._known, token)

@@ -1,7 +1,7 @@
 """Transactions of ours, read back from nothing but what the chain has of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from solders.compute_budget import ID as COMPUTE_BUDGET
 from solders.instruction import Instruction
@@ -129,6 +129,7 @@ def _placed(
     pool: PoolRef, terms: Terms, mints: Mapping[str, str], markets: Mapping[str, Market]
 ) -> _Swap | None:
     """Name the market; one that is not configured any more is named by its mints, as a sale."""
+    terms = _directed(terms, mints)
     mint_in, mint_out = (mints.get(str(each)) for each in (terms.vault_in, terms.vault_out))
     if mint_in is None or mint_out is None:
         return None
@@ -138,6 +139,23 @@ def _placed(
         ):
             return _Swap(pool, market.name, mint_in == str(market.base.mint), terms)
     return _Swap(pool, f"{mint_in}-{mint_out}", base_to_quote=True, terms=terms)
+
+
+def _directed(terms: Terms, mints: Mapping[str, str]) -> Terms:
+    """Put the vaults in order by the mints of the wallet's accounts, where the bytes do not say it.
+
+    One of the two is no temporary account, and so in the record even of a failed transaction.
+    """
+    if terms.directed:
+        return terms
+    mint_in, mint_out = (mints.get(str(each)) for each in (terms.vault_in, terms.vault_out))
+    source, destination = (
+        mints.get(str(each)) for each in (terms.user.source, terms.user.destination)
+    )
+    turned = (source is not None and source == mint_out) or (
+        destination is not None and destination == mint_in
+    )
+    return replace(terms, vault_in=terms.vault_out, vault_out=terms.vault_in) if turned else terms
 
 
 def _quote(swap: _Swap, intent: SwapIntent, slot: int) -> Quote:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from solders.hash import Hash
+from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
@@ -74,6 +75,7 @@ class TransactionTrading:
         counts as current. Raises ValueError for a market whose pool is of an unknown venue, or whose
         orders' value no pool tells in SOL although fees are capped in basis points of it.
         """
+        self._chain = chain
         self._sign_seconds_max = sign_seconds_max
         self._signers = dict(signers)
         self._markets = dict(markets)
@@ -99,6 +101,7 @@ class TransactionTrading:
         Raises RefusedError(POOL_INVALID) naming the market, or TransientError when the chain cannot
         be read.
         """
+        await self._probe()
         board = await self._pools.board()
         for market in self._markets.values():
             for ref in market.pools:
@@ -107,6 +110,20 @@ class TransactionTrading:
                 except RefusedError as error:
                     what = f"market {market.name}: {error.what}"
                     raise RefusedError(error.code, what, todo=error.todo) from error
+
+    async def _probe(self) -> None:
+        """Find out by simulation which form of its swaps each program takes that has several."""
+        used = {ref.venue for market in self._markets.values() for ref in market.pools}
+        payer = Pubkey.from_string(next(iter(self._signers.values())).address)
+        for venue in (self._venues[name] for name in sorted(used)):
+            probe = venue.probe()
+            if probe is None:
+                continue
+            message = MessageV0.try_compile(payer, [probe], [], Hash.default())
+            simulation = await self._chain.simulate(serialize(message, Signature.default()), 0)
+            if not venue.learn(simulation.error):
+                what = f"the form of {venue.name}'s swaps cannot be told: {simulation.error}"
+                raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what, todo="fund the wallet")
 
     async def aclose(self) -> None:
         """Stop what is under way."""

@@ -10,13 +10,14 @@ from solders.pubkey import Pubkey
 from app.domain.errors import ReasonCode, RefusedError, Synergy7Error
 from app.engine.ports import Account
 from app.transactions.tokens import TransferFee
-from app.transactions.venues.base import Swap, UserAccounts
+from app.transactions.venues.base import Moment, Swap, UserAccounts
 from app.transactions.venues.raydium_cpmm import CpmmPool, RaydiumCpmm, _CreatorFee
 from tests.sandbox import formula
-from tests.transactions.states import State, load_state, swap
+from tests.transactions.states import cpmm, load_state, swap
+from tests.vectors.states import State
 
 DEEP = load_state("cp_deep")
-POOL = DEEP.decode()
+POOL = cpmm(DEEP)
 AMOUNT = st.integers(1, 2**62)
 RATE = st.integers(1, 400_000)
 
@@ -78,10 +79,10 @@ def test_the_accounts_needed_are_those_that_decoding_reads() -> None:
     """With the pool, the mints and the accounts named, nothing is missing."""
     account = DEEP.accounts[str(DEEP.pool)]
     assert account is not None
-    needed = {DEEP.pool, MINT0, MINT1, *RaydiumCpmm().accounts_needed(account)}
-    kept = {str(key): DEEP.accounts[str(key)] for key in needed}
-    assert replace(DEEP, accounts=kept).decode() == POOL
-    assert RaydiumCpmm().accounts_needed(Account(1, str(MINT0), b"")) == ()
+    needed = {DEEP.pool, MINT0, MINT1, *RaydiumCpmm().accounts_needed(DEEP.pool, account)}
+    kept = {str(key): DEEP.complete()[str(key)] for key in needed}
+    assert RaydiumCpmm().decode(DEEP.pool, kept, Moment(1, DEEP.epoch, DEEP.unix_time)) == POOL
+    assert RaydiumCpmm().accounts_needed(DEEP.pool, Account(1, str(MINT0), b"")) == ()
 
 
 @pytest.mark.parametrize(
@@ -240,6 +241,6 @@ def test_events_of_other_pools_and_kinds_are_passed_over() -> None:
 def test_the_transfer_fee_is_that_of_the_chains_epoch() -> None:
     """A recorded pool with a fee-bearing mint: another epoch, another fee, another price."""
     state = load_state("cp_token2022_epoch0")
-    first, later = state.decode(0), state.decode(10_000)
+    first, later = cpmm(state, 0), cpmm(state, 10_000)
     wanted = swap(first, zero_for_one=True, exact_in=True, amount=10**6)
     assert first.quote(wanted).amount_out != later.quote(wanted).amount_out

@@ -23,7 +23,8 @@ from app.transactions.tokens import (
 )
 from app.transactions.venues.raydium_cpmm import PROGRAM
 from tests.transactions.kit import WALLET, Desk, desk, markets, order, stored
-from tests.transactions.states import State, load_state, onchain
+from tests.transactions.states import load_state, onchain
+from tests.vectors.states import State
 
 RENT = 2_039_280
 SEED = "00112233445566778899aabbccddeeff"

@@ -12,7 +12,9 @@ TOKEN_2022 = "TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb"
 SYSTEM = "11111111111111111111111111111111"
 ASSOCIATED = "ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL"
 MEMO = "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr"
-STRANGER = "whirLbMiicVdio4qvUfM5KAg6Ct8VwpYzGff3uctyCc"
+STRANGER = "CAMMCzo5YL8w4VFF8KVHrK22GGUsp5VTaW7grrKgrWqK"
+WHIRLPOOL = "whirLbMiicVdio4qvUfM5KAg6Ct8VwpYzGff3uctyCc"
+AMM_V4 = "675kPX9MHTjS2zt1qfr1NYHuzeLXfQM9H24wFSUt1Mp8"
 
 
 def explained(error: object, *logs: str) -> Explained:
@@ -38,6 +40,16 @@ CUSTOM = [
     (VENUE, 2012, "ConstraintAddress", "PROGRAM_ERROR", False),
     (VENUE, 3012, "AccountNotInitialized", "PROGRAM_ERROR", True),
     (VENUE, 6777, "Custom6777", "PROGRAM_ERROR", False),
+    (WHIRLPOOL, 6036, "AmountOutBelowMinimum", "SLIPPAGE_EXCEEDED", True),
+    (WHIRLPOOL, 6037, "AmountInAboveMaximum", "SLIPPAGE_EXCEEDED", True),
+    (WHIRLPOOL, 6038, "TickArraySequenceInvalidIndex", "INSUFFICIENT_LIQUIDITY", False),
+    (WHIRLPOOL, 6023, "InvalidTickArraySequence", "PROGRAM_ERROR", True),
+    (WHIRLPOOL, 6064, "TradeIsNotEnabled", "MARKET_CLOSED", True),
+    (WHIRLPOOL, 6005, "Custom6005", "PROGRAM_ERROR", False),
+    (AMM_V4, 30, "ExceededSlippage", "SLIPPAGE_EXCEEDED", True),
+    (AMM_V4, 40, "InsufficientFunds", "INSUFFICIENT_FUNDS", False),
+    (AMM_V4, 22, "InvalidStatus", "MARKET_CLOSED", True),
+    (AMM_V4, 1, "Custom1", "PROGRAM_ERROR", False),
     (TOKEN, 1, "InsufficientFunds", "INSUFFICIENT_FUNDS", False),
     (TOKEN_2022, 17, "AccountFrozen", "PROGRAM_ERROR", False),
     (SYSTEM, 0, "AccountAlreadyInUse", "PROGRAM_ERROR", True),

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from solders.instruction import Instruction
+from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
 from app.domain.errors import ReasonCode
 from app.engine.ports import Account
 
+ANCHOR_EVENT_LINE: Final = "Program data: "
+"""What an Anchor program's log line begins with that bears an event, in base64."""
 Accounts = Mapping[str, Account | None]
 """Accounts by address (base58), read at one slot; None: there is no such account."""
 
@@ -62,6 +64,8 @@ class Terms:
     exact_in: bool
     amount: int
     bound: int
+    directed: bool = True
+    """False when the bytes do not say which of the two vaults takes and which gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,20 @@ class Venue(Protocol):
         """The program's address."""
         ...
 
-    def accounts_needed(self, account: Account) -> tuple[Pubkey, ...]:
+    @property
+    def event_line(self) -> str:
+        """What the program's log lines begin with that bear its events, in base64."""
+        ...
+
+    def probe(self) -> Instruction | None:
+        """Give an instruction whose failure tells which form the deployed program takes; None: one form."""
+        ...
+
+    def learn(self, error: object) -> bool:
+        """Take in the raw `err` of the simulated probe; False when it does not tell."""
+        ...
+
+    def accounts_needed(self, address: Pubkey, account: Account) -> tuple[Pubkey, ...]:
         """Name what `decode` reads besides the pool's account itself and the mints."""
         ...
 
@@ -149,3 +166,25 @@ class Venue(Protocol):
     def classify_error(self, code: int) -> Meaning | None:
         """Say what one of the program's own error codes means; None for an unknown one."""
         ...
+
+
+def readonly(key: Pubkey) -> AccountMeta:
+    """Name an account that an instruction reads."""
+    return AccountMeta(key, is_signer=False, is_writable=False)
+
+
+def writable(key: Pubkey) -> AccountMeta:
+    """Name an account that an instruction writes."""
+    return AccountMeta(key, is_signer=False, is_writable=True)
+
+
+class OneForm:
+    """A venue whose program takes its swaps in one form."""
+
+    def probe(self) -> None:
+        """There is nothing to find out."""
+
+    def learn(self, error: object) -> bool:
+        """There is nothing to find out."""
+        del error
+        return True

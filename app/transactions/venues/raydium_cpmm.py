@@ -19,9 +19,11 @@ from app.domain.money import ceil_div
 from app.engine.ports import Account
 from app.transactions.tokens import Mint, decode_mint, decode_token_account
 from app.transactions.venues.base import (
+    ANCHOR_EVENT_LINE,
     Accounts,
     Meaning,
     Moment,
+    OneForm,
     Priced,
     Report,
     Swap,
@@ -29,6 +31,8 @@ from app.transactions.venues.base import (
     UserAccounts,
     lasting,
     passing,
+    readonly,
+    writable,
 )
 
 PROGRAM: Final = Pubkey.from_string("CPMMoo8L3F4NbTegBCKVNunggL7H1ZpdTHKxQB5qKP1C")
@@ -157,15 +161,15 @@ class CpmmPool:
         amounts = (swap.amount, bound) if swap.exact_in else (bound, swap.amount)
         accounts = [
             AccountMeta(user.owner, is_signer=True, is_writable=False),
-            _readonly(AUTHORITY),
-            _readonly(self.keys.config),
-            _writable(self.address),
-            _writable(user.source),
-            _writable(user.destination),
-            *(_writable(self.keys.vaults[each]) for each in sides),
-            *(_readonly(self.mints[each].program) for each in sides),
-            *(_readonly(self.mints[each].address) for each in sides),
-            _writable(self.keys.observation),
+            readonly(AUTHORITY),
+            readonly(self.keys.config),
+            writable(self.address),
+            writable(user.source),
+            writable(user.destination),
+            *(writable(self.keys.vaults[each]) for each in sides),
+            *(readonly(self.mints[each].program) for each in sides),
+            *(readonly(self.mints[each].address) for each in sides),
+            writable(self.keys.observation),
         ]
         return Instruction(PROGRAM, _SWAP.pack(tag, *amounts), accounts)
 
@@ -211,14 +215,16 @@ class CpmmPool:
         return Priced(paid, swap.amount, arriving - net)
 
 
-class RaydiumCpmm:
+class RaydiumCpmm(OneForm):
     """Raydium's standard AMM, of either token program."""
 
     name: Final = "raydium_cpmm"
     program: Final = PROGRAM
+    event_line: Final = ANCHOR_EVENT_LINE
 
-    def accounts_needed(self, account: Account) -> tuple[Pubkey, ...]:
+    def accounts_needed(self, address: Pubkey, account: Account) -> tuple[Pubkey, ...]:
         """Name the fee tier and the vaults."""
+        del address
         keys = _pool_keys(account)
         return () if keys is None else (keys.config, *keys.vaults)
 
@@ -350,11 +356,3 @@ def _too_small() -> RefusedError:
 def _too_large() -> RefusedError:
     what = "the pool holds less than is wanted of it"
     return RefusedError(ReasonCode.INSUFFICIENT_LIQUIDITY, what, todo="trade a smaller size")
-
-
-def _readonly(key: Pubkey) -> AccountMeta:
-    return AccountMeta(key, is_signer=False, is_writable=False)
-
-
-def _writable(key: Pubkey) -> AccountMeta:
-    return AccountMeta(key, is_signer=False, is_writable=True)

@@ -1,0 +1,409 @@
+"""Orca Whirlpools: concentrated liquidity, with fixed or adaptive fees, traded by `swap_v2`.
+
+Layouts, instructions and formulas follow orca-so/whirlpools, programs/whirlpool/src; the arithmetic
+is in the whirlpool_*.py files beside this one.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, NoReturn
+
+from solders.instruction import AccountMeta, Instruction
+from solders.pubkey import Pubkey
+
+from app.domain.errors import ReasonCode, RefusedError, Synergy7Error, TransientError
+from app.engine.ports import Account
+from app.transactions.tokens import MEMO_PROGRAM, Mint, decode_mint
+from app.transactions.venues.base import (
+    ANCHOR_EVENT_LINE,
+    Accounts,
+    Meaning,
+    Moment,
+    OneForm,
+    Priced,
+    Report,
+    Swap,
+    Terms,
+    UserAccounts,
+    lasting,
+    passing,
+    readonly,
+    writable,
+)
+from app.transactions.venues.whirlpool_accounts import (
+    PROGRAM,
+    PoolAccount,
+    array_address,
+    decode_array,
+    decode_oracle,
+    decode_pool,
+    oracle_address,
+)
+from app.transactions.venues.whirlpool_fees import (
+    INVALID_TIMESTAMP,
+    AdaptiveRate,
+    FixedRate,
+    Oracle,
+    Variables,
+)
+from app.transactions.venues.whirlpool_math import (
+    DIVIDE_BY_ZERO,
+    SHIFT_RIGHT_OVERFLOW,
+    SQRT_PRICE_OUT_OF_BOUNDS,
+    TOKEN_MAX_EXCEEDED,
+    TOKEN_MIN_SUBCEEDED,
+    SwapRefused,
+)
+from app.transactions.venues.whirlpool_swap import (
+    AMOUNT_OVERFLOW,
+    ARRAY_TICKS,
+    ARRAYS_EXHAUSTED,
+    ARRAYS_MAX,
+    PARTIAL_FILL,
+    WRONG_DIRECTION,
+    ZERO_AMOUNT,
+    Path,
+    Range,
+    TickArray,
+    Trade,
+    array_starts,
+    run,
+)
+
+NOT_ENABLED: Final = 6064
+CROSSINGS_MAX: Final = 60
+"""Ticks that a swap may cross: each costs up to 8,700 compute units, of 1.4 million."""
+STEPS_MAX: Final = 100
+"""Steps that a swap may take: an adaptive fee makes one of every group of ticks."""
+_SWAP_V2 = bytes.fromhex("2b04ed0b1ac91e62")
+_SWAP = struct.Struct("<8sQQ16s??")  # amount, bound, price limit, exact-in, A to B
+_NONE_REMAINING = b"\x00"
+_SUPPLEMENTAL = b"\x01" + (1).to_bytes(4, "little") + bytes([6, 1])
+"""What remaining accounts there are: one slice, of one supplemental tick array."""
+_TAILS: Final[Mapping[bytes, int]] = MappingProxyType({_NONE_REMAINING: 0, _SUPPLEMENTAL: 1})
+_SWAP_ACCOUNTS = 15
+_EVENT_TAG = bytes.fromhex("e1ca49af932ba096")
+_EVENT = struct.Struct("<8s32s?16x16x6Q")
+_ERRORS: Final[Mapping[int, Meaning]] = MappingProxyType(
+    {
+        6003: passing("TickArrayIndexOutofBounds", "the price has left the tick arrays"),
+        DIVIDE_BY_ZERO: lasting(
+            "DivideByZero", "the pool cannot give as much", ReasonCode.INSUFFICIENT_LIQUIDITY
+        ),
+        SQRT_PRICE_OUT_OF_BOUNDS: lasting(
+            "SqrtPriceOutOfBounds",
+            "the swap would leave the prices that there are",
+            ReasonCode.INSUFFICIENT_LIQUIDITY,
+        ),
+        TOKEN_MAX_EXCEEDED: lasting(
+            "TokenMaxExceeded", "the pool cannot give as much", ReasonCode.INSUFFICIENT_LIQUIDITY
+        ),
+        TOKEN_MIN_SUBCEEDED: lasting(
+            "TokenMinSubceeded", "the pool cannot take as much", ReasonCode.INSUFFICIENT_LIQUIDITY
+        ),
+        INVALID_TIMESTAMP: passing("InvalidTimestamp", "the pool's clock is ahead of the chain's"),
+        6023: passing("InvalidTickArraySequence", "the price has left the tick arrays"),
+        SHIFT_RIGHT_OVERFLOW: lasting(
+            "MultiplicationShiftRightOverflow",
+            "the pool cannot take as much",
+            ReasonCode.INSUFFICIENT_LIQUIDITY,
+        ),
+        WRONG_DIRECTION: lasting(
+            "InvalidSqrtPriceLimitDirection", "the price limit is on the wrong side"
+        ),
+        ZERO_AMOUNT: lasting(
+            "ZeroTradableAmount", "there is nothing to swap", ReasonCode.SIZE_TOO_SMALL
+        ),
+        6036: passing(
+            "AmountOutBelowMinimum",
+            "the price moved beyond the order's bound",
+            ReasonCode.SLIPPAGE_EXCEEDED,
+        ),
+        6037: passing(
+            "AmountInAboveMaximum",
+            "the price moved beyond the order's bound",
+            ReasonCode.SLIPPAGE_EXCEEDED,
+        ),
+        ARRAYS_EXHAUSTED: lasting(
+            "TickArraySequenceInvalidIndex",
+            "the swap is too large for the liquidity near the price",
+            ReasonCode.INSUFFICIENT_LIQUIDITY,
+        ),
+        AMOUNT_OVERFLOW: lasting(
+            "AmountCalcOverflow", "an amount does not fit", ReasonCode.INSUFFICIENT_LIQUIDITY
+        ),
+        6040: lasting(
+            "AmountRemainingOverflow", "an amount does not fit", ReasonCode.INSUFFICIENT_LIQUIDITY
+        ),
+        6047: lasting(
+            "UnsupportedTokenMint", "the program does not trade this mint", ReasonCode.POOL_INVALID
+        ),
+        6048: lasting("RemainingAccountsInvalidSlice", "accounts are missing"),
+        6049: lasting("RemainingAccountsInsufficient", "accounts are missing"),
+        6050: lasting("NoExtraAccountsForTransferHook", "accounts are missing"),
+        6053: lasting("IntermediateTokenAmountMismatch", "two swaps do not fit together"),
+        6055: lasting("RemainingAccountsDuplicatedAccountsType", "accounts are named twice"),
+        6056: lasting("DifferentWhirlpoolTickArrayAccount", "a tick array is another pool's"),
+        PARTIAL_FILL: lasting(
+            "PartialFillError", "the pool cannot give as much", ReasonCode.INSUFFICIENT_LIQUIDITY
+        ),
+        NOT_ENABLED: passing(
+            "TradeIsNotEnabled", "the pool is not open yet", ReasonCode.MARKET_CLOSED
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a swap would do: paid and received by the trader, and what it leaves behind."""
+
+    amount_in: int
+    amount_out: int
+    trade: Trade
+    variables: Variables | None
+    """The adaptive fee's, afterwards; None in a pool of a fixed fee."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whirlpool:
+    """A pool's state; pairs are A, B; tick arrays by their first tick."""
+
+    address: Pubkey
+    account: PoolAccount
+    mints: tuple[Mint, Mint]
+    arrays: Mapping[int, TickArray]
+    oracle: Oracle | None
+    unix_time: int
+
+    @property
+    def decimals(self) -> Mapping[Pubkey, int]:
+        """The two mints with their decimals."""
+        return {mint.address: mint.decimals for mint in self.mints}
+
+    def quote(self, swap: Swap) -> Priced:
+        """Price a swap exactly as the program would in this state."""
+        try:
+            outcome = self.outcome(swap)
+        except SwapRefused as error:
+            raise self._refusal(error.code) from error
+        trade = outcome.trade
+        partial = outcome.amount_in != swap.amount if swap.exact_in else False
+        if partial or trade.crossed > CROSSINGS_MAX or trade.steps > STEPS_MAX:
+            raise self._refusal(ARRAYS_EXHAUSTED)
+        if min(outcome.amount_in, outcome.amount_out) <= 0:
+            what = "the amount is so small that one side of the swap rounds to zero"
+            raise RefusedError(ReasonCode.SIZE_TOO_SMALL, what, todo="trade a larger size")
+        return Priced(outcome.amount_in, outcome.amount_out, trade.fee)
+
+    def outcome(self, swap: Swap, sqrt_price_limit: int = 0) -> Outcome:
+        """Do a swap on paper, of whatever size. Raises SwapRefused with the program's own code.
+
+        Amounts are the trader's: transfer fees come on top of what the pool takes, and off what it
+        gives. `sqrt_price_limit` 0 is none.
+        """
+        side = self._side_in(swap)
+        fee_in, fee_out = self.mints[side].fee, self.mints[1 - side].fee
+        self._require_open()
+        amount = swap.amount
+        amount += -fee_in.of(amount) if swap.exact_in else fee_out.on_top(amount)
+        trade, variables = self._run(
+            amount, sqrt_price_limit, a_to_b=side == 0, exact_in=swap.exact_in
+        )
+        if not swap.exact_in:
+            paid = trade.amount_in + fee_in.on_top(trade.amount_in)
+            whole = trade.amount_out == amount
+            received = swap.amount if whole else trade.amount_out - fee_out.of(trade.amount_out)
+            return Outcome(paid, received, trade, variables)
+        whole = trade.amount_in == amount
+        paid = swap.amount if whole else trade.amount_in + fee_in.on_top(trade.amount_in)
+        return Outcome(paid, trade.amount_out - fee_out.of(trade.amount_out), trade, variables)
+
+    def worth(self, mint: Pubkey, amount: int) -> int:
+        """Say an amount of one mint in the other at the pool's price, without fees; rounded down."""
+        square = self.account.sqrt_price**2
+        if self.account.mints.index(mint) == 0:
+            return amount * square >> 128
+        return (amount << 128) // square
+
+    def build(self, swap: Swap, bound: int, user: UserAccounts) -> Instruction:
+        """Give the swap's instruction; `bound` is the least received or the most paid.
+
+        It bears no price limit, which could fill in part, and the tick array behind the price too:
+        the price may move into it before the swap runs.
+        """
+        side = self._side_in(swap)
+        a_to_b = side == 0
+        arrays, spare = self._arrays_passed(a_to_b=a_to_b)
+        data = _SWAP.pack(_SWAP_V2, swap.amount, bound, bytes(16), swap.exact_in, a_to_b)
+        own = (user.source, user.destination) if a_to_b else (user.destination, user.source)
+        vaults, first, second = self.account.vaults, *self.mints
+        accounts = [
+            readonly(first.program),
+            readonly(second.program),
+            readonly(MEMO_PROGRAM),
+            AccountMeta(user.owner, is_signer=True, is_writable=False),
+            writable(self.address),
+            readonly(first.address),
+            readonly(second.address),
+            *(writable(each) for pair in zip(own, vaults, strict=True) for each in pair),
+            *(writable(array_address(self.address, start)) for start in arrays),
+            writable(oracle_address(self.address)),
+            *(writable(array_address(self.address, start)) for start in spare),
+        ]
+        return Instruction(PROGRAM, data + (_SUPPLEMENTAL if spare else _NONE_REMAINING), accounts)
+
+    def _arrays_passed(self, *, a_to_b: bool) -> tuple[Sequence[int], Sequence[int]]:
+        """Give the first ticks of the three arrays ahead, and of the one behind where there may be one."""
+        tick, spacing = self.account.tick, self.account.spacing
+        ahead = array_starts(tick, spacing, a_to_b=a_to_b)
+        behind = ahead[0] + (1 if a_to_b else -1) * ARRAY_TICKS * spacing
+        spare = [behind] if behind in self.arrays else []
+        return [*ahead, *[ahead[-1]] * (ARRAYS_MAX - len(ahead))], spare
+
+    def _require_open(self) -> None:
+        if self.oracle is not None and self.unix_time < self.oracle.enabled_at:
+            raise SwapRefused(NOT_ENABLED)
+        if self.unix_time < self.account.rewarded_at:
+            raise SwapRefused(INVALID_TIMESTAMP)
+
+    def _run(
+        self, amount: int, limit: int, *, a_to_b: bool, exact_in: bool
+    ) -> tuple[Trade, Variables | None]:
+        pool = self.account
+        place = Range(pool.sqrt_price, pool.tick, pool.liquidity)
+        starts = array_starts(pool.tick, pool.spacing, a_to_b=a_to_b)
+        path = Path([self.arrays[start] for start in starts], pool.spacing, a_to_b=a_to_b)
+        rate = self._rate(a_to_b=a_to_b)
+        trade = run(
+            place,
+            path,
+            rate,
+            amount=amount,
+            a_to_b=a_to_b,
+            exact_in=exact_in,
+            sqrt_price_limit=limit,
+        )
+        if isinstance(rate, FixedRate):
+            return trade, None
+        return trade, rate.after(pool.sqrt_price, trade.after.sqrt_price)
+
+    def _rate(self, *, a_to_b: bool) -> FixedRate | AdaptiveRate:
+        pool = self.account
+        if self.oracle is None:
+            return FixedRate(pool.fee_rate)
+        return AdaptiveRate(self.oracle, pool.fee_rate, pool.tick, self.unix_time, a_to_b=a_to_b)
+
+    def _side_in(self, swap: Swap) -> int:
+        mints = (swap.mint_in, swap.mint_out)
+        if mints not in (self.account.mints, self.account.mints[::-1]):
+            _refuse(self.address, "trades other mints")
+        return self.account.mints.index(swap.mint_in)
+
+    def _refusal(self, code: int) -> Synergy7Error:
+        meaning = _ERRORS[code]
+        what = f"pool {self.address}: {meaning.words}"
+        if meaning.retryable:
+            return TransientError(meaning.code, what)
+        return RefusedError(meaning.code, what, todo="trade another size")
+
+
+class OrcaWhirlpool(OneForm):
+    """Orca's concentrated liquidity pools, of either token program."""
+
+    name: Final = "orca_whirlpool"
+    program: Final = PROGRAM
+    event_line: Final = ANCHOR_EVENT_LINE
+
+    def accounts_needed(self, address: Pubkey, account: Account) -> tuple[Pubkey, ...]:
+        """Name the tick arrays around the price, and the oracle where the fee is adaptive."""
+        pool = decode_pool(account)
+        if pool is None:
+            return ()
+        arrays = (array_address(address, start) for start in _starts(pool))
+        return (*arrays, *([oracle_address(address)] if pool.adaptive else []))
+
+    def decode(self, address: Pubkey, accounts: Accounts, moment: Moment) -> Whirlpool:
+        """Read a pool strictly; anything unexpected is RefusedError(POOL_INVALID).
+
+        Raises TransientError(CHAIN_UNAVAILABLE) when a tick array was not read: the price has moved
+        meanwhile, and unlike one that is not there, it may hold liquidity.
+        """
+        pool = decode_pool(accounts.get(str(address)))
+        if pool is None:
+            _refuse(address, f"is no pool of program {PROGRAM}")
+        first, second = (
+            decode_mint(mint, accounts.get(str(mint)), moment.epoch) for mint in pool.mints
+        )
+        return Whirlpool(
+            address=address,
+            account=pool,
+            mints=(first, second),
+            arrays={start: _array(address, start, accounts) for start in _starts(pool)},
+            oracle=_oracle(address, pool, accounts),
+            unix_time=moment.unix_time,
+        )
+
+    def terms(self, accounts: Sequence[Pubkey], data: bytes) -> Terms | None:
+        """Read a swap instruction back; None for any other, and for one that may fill in part."""
+        if len(data) < _SWAP.size or data[_SWAP.size :] not in _TAILS:
+            return None
+        if len(accounts) != _SWAP_ACCOUNTS + _TAILS[data[_SWAP.size :]]:
+            return None
+        tag, amount, bound, limit, exact_in, a_to_b = _SWAP.unpack_from(data)
+        if tag != _SWAP_V2 or any(limit):
+            return None
+        (user_a, vault_a), (user_b, vault_b) = accounts[7:9], accounts[9:11]
+        sides = ((user_a, vault_a), (user_b, vault_b))
+        (source, vault_in), (destination, vault_out) = sides if a_to_b else sides[::-1]
+        user = UserAccounts(accounts[3], source, destination)
+        return Terms(accounts[4], user, vault_in, vault_out, exact_in, amount, bound)
+
+    def parse_fill(self, pool: Pubkey, events: Iterable[bytes]) -> Report | None:
+        """Find the pool's swap among the events that the program itself wrote.
+
+        The input is told with its transfer fee, the output before its own is taken off.
+        """
+        for event in events:
+            if len(event) < _EVENT.size or event[:8] != _EVENT_TAG or event[8:40] != bytes(pool):
+                continue
+            _, _, _, paid, sent, fee_in, fee_out, lp_fee, protocol_fee = _EVENT.unpack_from(event)
+            return Report(paid, sent - fee_out, paid - fee_in, sent, lp_fee + protocol_fee)
+        return None
+
+    def classify_error(self, code: int) -> Meaning | None:
+        """Say what one of the program's own error codes means; None for an unknown one."""
+        return _ERRORS.get(code)
+
+
+def _starts(pool: PoolAccount) -> tuple[int, ...]:
+    """Give the first ticks of all arrays that swaps of either direction may go through or be passed."""
+    down, up = (array_starts(pool.tick, pool.spacing, a_to_b=each) for each in (True, False))
+    return tuple(sorted({*down, *up}))
+
+
+def _array(pool: Pubkey, start: int, accounts: Accounts) -> TickArray:
+    address = str(array_address(pool, start))
+    if address not in accounts:
+        what = f"the price of pool {pool} moved while it was read"
+        raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what)
+    array = decode_array(pool, start, accounts[address])
+    if array is None:
+        _refuse(pool, "has a tick array that is not its own")
+    return array
+
+
+def _oracle(pool: Pubkey, account: PoolAccount, accounts: Accounts) -> Oracle | None:
+    if not account.adaptive:
+        return None
+    oracle = decode_oracle(pool, accounts.get(str(oracle_address(pool))))
+    if oracle is None:
+        _refuse(pool, "has an adaptive fee and no oracle")
+    return oracle
+
+
+def _refuse(pool: Pubkey, what: str) -> NoReturn:
+    todo = "check the market's configuration"
+    raise RefusedError(ReasonCode.POOL_INVALID, f"{pool} {what}", todo=todo)

@@ -1,0 +1,1 @@
+"""Recorded swaps of the real programs, and the venues held against them."""

@@ -1,0 +1,24 @@
+"""`python -m tests.vectors DIR`: hold the venues against a folder of recorded cases; 1 on any wrong."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tests.vectors.check import check_folder, lines
+
+
+def main() -> int:
+    """Check the folder and report; 2 when there is none."""
+    parser = argparse.ArgumentParser(prog="python -m tests.vectors", description=__doc__)
+    parser.add_argument("folder", metavar="DIR", type=Path)
+    folder: Path = parser.parse_args().folder
+    if not folder.is_dir():
+        sys.stderr.write(f"{folder} is no folder; name the one with the recorded cases\n")
+        return 2
+    result = check_folder(folder)
+    sys.stdout.writelines(f"{line}\n" for line in lines(result))
+    return 1 if result.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
