@@ -36,6 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             parts.methods,
             parts.switch,
             parts.resolver,
+            parts.desk,
         )
 
     @asynccontextmanager

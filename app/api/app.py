@@ -15,7 +15,7 @@ from app.api.endpoint import Endpoint, Handler, internal_problem
 from app.api.openapi import openapi_document
 from app.api.ports import ServiceSource
 from app.api.problems import Problem
-from app.api.routes import docs, events, methods, orders, signals, system, trading
+from app.api.routes import docs, events, markets, methods, orders, signals, system, trading
 from app.api.waits import LongAnswers
 from app.domain.errors import ReasonCode
 
@@ -31,6 +31,8 @@ PATHS: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/orders/{order_id}/resolve": {"POST": orders.resolve_order},
     "/orders/{order_id}/events": {"GET": events.get_order_events},
     "/events": {"GET": events.get_events},
+    "/markets": {"GET": markets.list_markets},
+    "/quote": {"GET": markets.get_quote},
     "/methods": {"GET": methods.list_methods},
     "/methods/{name}": {"GET": methods.get_method},
     "/methods/{name}/reset": {"POST": methods.reset_method},

@@ -76,6 +76,18 @@ class ResolutionControl(Protocol):
         ...
 
 
+class Desk(Protocol):
+    """What can be asked before an order is posted."""
+
+    async def markets(self) -> Sequence[Mapping[str, object]]:
+        """Show every market; raises TransientError while the chain cannot be read."""
+        ...
+
+    async def quote(self, body: Mapping[str, object]) -> Mapping[str, object]:
+        """Show what would be signed now for a signal; raises SignalError, RefusedError, TransientError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ApiService:
     """The opened system as the interface sees it."""
@@ -86,6 +98,7 @@ class ApiService:
     methods: MethodControl
     trading: TradingControl
     resolutions: ResolutionControl
+    desk: Desk
 
 
 ServiceSource = Callable[[], ApiService | None]

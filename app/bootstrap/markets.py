@@ -42,6 +42,8 @@ def _market(name: str, entry: MarketEntry, tokens: Mapping[str, Token]) -> Marke
         quote_size_min=_least(
             entry.min_quote_size, tokens[quote], f"markets.{name}.min_quote_size"
         ),
+        impact_bps_max=entry.max_price_impact_bps or None,
+        mid_gap_bps_max=entry.max_mid_gap_bps or None,
     )
 
 

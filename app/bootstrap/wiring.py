@@ -45,6 +45,7 @@ from app.metrics.prometheus import PrometheusTelemetry
 from app.settings import Settings
 from app.solana.chain import RpcChain
 from app.solana.notices import LandingNotices
+from app.transactions.desk import MarketDesk
 from app.transactions.trading import TransactionTrading
 from app.transactions.wallet import LocalSigner
 
@@ -69,6 +70,7 @@ class Parts:
     methods: MethodAdmin
     switch: TradingSwitch
     resolver: Resolver
+    desk: MarketDesk
     supervisor: Supervisor
     background: Mapping[str, Work]
 
@@ -241,6 +243,7 @@ class _Wired:
             self.admin,
             self.switch,
             Resolver(self.ports, engine=self.engine, manager=self.manager),
+            self.trading.desk(_rules(self.opened)),
             self.supervisor,
             self._background(),
         )
@@ -359,17 +362,22 @@ def _executor(opened: _Opened, clock: SystemClock, methods: MethodsBuilder) -> T
     )
 
 
+def _rules(opened: _Opened) -> SignalRules:
+    execution = opened.settings.execution
+    return SignalRules(
+        markets=opened.markets,
+        methods=opened.settings.methods.order,
+        max_slippage_bps=execution.max_slippage_bps,
+        allow_public_fallback=execution.allow_public_fallback,
+    )
+
+
 def _manager(opened: _Opened, ports: Ports, switch: TradingSwitch) -> OrderManager:
     execution, orders = opened.settings.execution, opened.settings.order_management
     return OrderManager(
         ports,
         switch=switch,
-        rules=SignalRules(
-            markets=opened.markets,
-            methods=opened.settings.methods.order,
-            max_slippage_bps=execution.max_slippage_bps,
-            allow_public_fallback=execution.allow_public_fallback,
-        ),
+        rules=_rules(opened),
         wallet=opened.signer.address,
         new_id=Uuid7(),
         order_timeout_seconds=orders.order_timeout,

@@ -42,6 +42,10 @@ class Market:
     pools: tuple[PoolRef, ...]
     base_size_min: int = 1
     quote_size_min: int = 1
+    impact_bps_max: int | None = None
+    """How far a swap may move a pool's price; None: as far as it goes."""
+    mid_gap_bps_max: int | None = None
+    """How far the chosen pool's price may be from the nearest other pool's; None: that is not checked."""
 
 
 Markets = Mapping[str, Market]

@@ -260,6 +260,10 @@ class MarketEntry(_Section):
     pools: Annotated[tuple[PoolEntry, ...], Field(min_length=1)]
     min_size: Annotated[Decimal, Field(ge=0)] = Decimal(0)
     min_quote_size: Annotated[Decimal, Field(ge=0)] = Decimal(0)
+    max_price_impact_bps: Annotated[int, Field(ge=0, le=10_000)] = 500
+    """How far a swap may move the price of its pool; 0: as far as it goes."""
+    max_mid_gap_bps: Annotated[int, Field(ge=0, le=10_000)] = 300
+    """How far the chosen pool's price may be from the nearest other pool's; 0: not checked."""
 
 
 class Sandbox(_Section):

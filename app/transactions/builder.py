@@ -22,7 +22,7 @@ from app.domain.quote import Quote, SwapIntent
 from app.engine.ports import Quoted, TipNeeds
 from app.transactions import fees, tokens
 from app.transactions.pools import Board
-from app.transactions.venues.base import Swap, UserAccounts, Venue
+from app.transactions.venues.base import Pool, Swap, UserAccounts, Venue
 
 TRANSACTION_BYTES_MAX: Final = 1_232
 """The largest transaction that the network carries: one IPv6 packet."""
@@ -35,6 +35,8 @@ class Construction:
     payer: Pubkey
     wallet: str
     venue: Venue
+    pool: Pool
+    swap: Swap
     quoted: Quoted
     user: UserAccounts
     body: tuple[Instruction, ...]
@@ -96,6 +98,8 @@ class TransactionBuilder:
             payer=work.payer,
             wallet=work.order.wallet,
             venue=work.venue,
+            pool=pool,
+            swap=sides.swap,
             quoted=quoted,
             user=user,
             body=body,

@@ -109,7 +109,7 @@ class Board:
     def _worth(self, market: str, ref: PoolRef, token: Token, amount: int) -> int | None:
         try:
             return self.pool(market, ref).worth(token.mint, amount)
-        except RefusedError:
+        except (RefusedError, TransientError):
             return None  # a pool that is wrong or empty says nothing; there may be another
 
     def balances(self, wallet: str) -> Balances:

@@ -10,11 +10,12 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from app.domain.attempt import Blockhash, Signed, StoredAttempt
-from app.domain.errors import ReasonCode, RefusedError, Synergy7Error, TransientError
-from app.domain.market import Market, PoolRef
+from app.domain.errors import ReasonCode, RefusedError, TransientError
+from app.domain.market import Market
 from app.domain.order import Fill, Order
 from app.domain.outcome import ProgramError
 from app.domain.quote import Limit, Quote, intent_of, limit_of
+from app.domain.signal import SignalRules
 from app.engine.ports import (
     Balances,
     Chain,
@@ -36,14 +37,15 @@ from app.transactions.builder import (
     compile_message,
     serialize,
     signable,
-    swap_of,
 )
+from app.transactions.desk import MarketDesk
 from app.transactions.fees import FeePolicy
 from app.transactions.fills import read_fill, swap_report
 from app.transactions.guard import check_message
-from app.transactions.pools import Board, PoolReader, pairs_with_sol
+from app.transactions.pools import PoolReader, pairs_with_sol
 from app.transactions.prices import UnitPrices
 from app.transactions.recovered import read_recovered
+from app.transactions.routing import Router
 from app.transactions.tokens import random_seed
 from app.transactions.venues import known_venues
 from app.transactions.venues.base import Report, Venue
@@ -75,22 +77,24 @@ class TransactionTrading:
         counts as current. Raises ValueError for a market whose pool is of an unknown venue, or whose
         orders' value no pool tells in SOL although fees are capped in basis points of it.
         """
-        self._chain = chain
+        self._chain, self._clock = chain, clock
         self._sign_seconds_max = sign_seconds_max
         self._signers = dict(signers)
         self._markets = dict(markets)
-        self._venues = known_venues()
-        _require_venues(self._markets, self._venues)
+        self.venues = known_venues()
+        """By the names that pools use."""
+        _require_venues(self._markets, self.venues)
         if fee_policy.fee_max_bps is not None:
             _require_values(self._markets)
         self._builder = TransactionBuilder(seed_source=seed_source)
         self._fee_policy = fee_policy
+        self._router = Router(fee_policy.unit_price_micro_lamports)
         self._prices = UnitPrices(fee_policy.price_source, clock.monotonic)
         self._pools = PoolReader(
             chain=chain,
             wallets=[signer.address for signer in self._signers.values()],
             markets=self._markets,
-            venues=self._venues,
+            venues=self.venues,
             slot_seconds=slot_seconds,
             monotonic=clock.monotonic,
         )
@@ -111,11 +115,21 @@ class TransactionTrading:
                     what = f"market {market.name}: {error.what}"
                     raise RefusedError(error.code, what, todo=error.todo) from error
 
+    def desk(self, rules: SignalRules) -> MarketDesk:
+        """Give who answers before an order is posted, from the same reads and by the same choice of pools."""
+        return MarketDesk(
+            self._pools,
+            self._router,
+            rules=rules,
+            unit_price_micro_lamports=self._fee_policy.unit_price_micro_lamports,
+            now_us=self._clock.now_us,
+        )
+
     async def _probe(self) -> None:
         """Find out by simulation which form of its swaps each program takes that has several."""
         used = {ref.venue for market in self._markets.values() for ref in market.pools}
         payer = Pubkey.from_string(next(iter(self._signers.values())).address)
-        for venue in (self._venues[name] for name in sorted(used)):
+        for venue in (self.venues[name] for name in sorted(used)):
             probe = venue.probe()
             if probe is None:
                 continue
@@ -133,33 +147,9 @@ class TransactionTrading:
     async def quote(self, order: Order) -> Quoted:
         """Quote an order on the state read in this slot, and bound it."""
         market = self._market(order)
-        quote = self._best(await self._pools.board(), market, order)
+        board = await self._pools.board()
+        quote = self._router.best(board, market, intent_of(order.signal)).quote
         return Quoted(quote, limit_of(order.signal, market, quote))
-
-    def _best(self, board: Board, market: Market, order: Order) -> Quote:
-        """Give the quote of the pool that is best for the trader; the error of the first if none can."""
-        quotes: list[Quote] = []
-        troubles: list[Synergy7Error] = []
-        for ref in market.pools:
-            try:
-                quotes.append(self._quote_on(board, market, ref, order))
-            except (RefusedError, TransientError) as error:
-                troubles.append(error)
-        if quotes:
-            return max(quotes, key=lambda each: (each.amount_out, -each.amount_in))
-        raise next((each for each in troubles if isinstance(each, TransientError)), troubles[0])
-
-    def _quote_on(self, board: Board, market: Market, ref: PoolRef, order: Order) -> Quote:
-        intent = intent_of(order.signal)
-        priced = board.pool(market.name, ref).quote(swap_of(market, intent))
-        return Quote(
-            pool=ref,
-            intent=intent,
-            amount_in=priced.amount_in,
-            amount_out=priced.amount_out,
-            venue_fee=priced.venue_fee,
-            slot=board.slot(market.name),
-        )
 
     async def balances(self, wallet: str) -> Balances:
         """Give the wallet's balances as read in this slot."""
@@ -186,7 +176,7 @@ class TransactionTrading:
             market=self._market(order),
             payer=Pubkey.from_string(self._signer(order.wallet).address),
             board=await self._pools.latest(),
-            venue=self._venues[quoted.quote.pool.venue],
+            venue=self.venues[quoted.quote.pool.venue],
             paid_before=fees.paid_before(earlier),
         )
         construction = self._builder.construct(work, number, quoted, needs)
@@ -200,7 +190,9 @@ class TransactionTrading:
     def check(self, draft: Draft, simulation: Simulation) -> Explained | None:
         """Judge a simulation: None when it did what was quoted, within the bound.
 
-        Amounts may differ from the quote, as the pool may have moved; the bound decides.
+        Amounts may differ from the quote when the pool has moved: then the bound decides. From the
+        state that the event tells, the quote must come out the same: else the program is not what it
+        was, and nothing is signed.
         """
         if simulation.error is not None:
             return self.explain(simulation.error, simulation.logs)
@@ -210,6 +202,8 @@ class TransactionTrading:
         if report is None:
             # a full log hides the event; the chain still enforces the bound
             return None if logs.truncated(simulation.logs) else _mismatch("no swap event was seen")
+        if not _as_quoted(construction, report):
+            return _mismatch("the program did something else than a quote of the same state tells")
         return None if _within(report, quote, limit) else _mismatch("amounts beyond the bound")
 
     async def sign(self, draft: Draft, simulation: Simulation, blockhash: Blockhash) -> Signed:
@@ -261,12 +255,12 @@ class TransactionTrading:
 
     def explain(self, error: object, logs: Sequence[str]) -> Explained:
         """Decode a failure: the raw `err` value and the log lines."""
-        return errors.explain(error, logs, self._venues)
+        return errors.explain(error, logs, self.venues)
 
     def fill(self, order: Order, attempt: StoredAttempt, landed: LandedTransaction) -> Fill:
         """Read from a landed transaction what it traded and what it cost."""
         self._pools.landed(landed.slot)
-        return read_fill(attempt, landed, self._venues)
+        return read_fill(attempt, landed, self.venues)
 
     def recovered(
         self, found: Found, mention: Mention, until_height: int, wallet: str
@@ -278,7 +272,7 @@ class TransactionTrading:
             until_height,
             wallet=wallet,
             markets=self._markets,
-            venues=self._venues,
+            venues=self.venues,
         )
 
     def _market(self, order: Order) -> Market:
@@ -319,6 +313,18 @@ def _construction(draft: Draft) -> Construction:
     if not isinstance(draft.context, Construction):
         raise TypeError("the draft is of another builder")
     return draft.context
+
+
+def _as_quoted(construction: Construction, report: Report) -> bool:
+    """Quote again from the state right before the simulated swap, when its event tells that state."""
+    before = construction.pool.as_before(construction.swap, report)
+    if before is None:
+        return True
+    try:
+        priced = before.quote(construction.swap)
+    except (RefusedError, TransientError):
+        return False
+    return (priced.amount_in, priced.amount_out) == (report.amount_in, report.amount_out)
 
 
 def _within(report: Report, quote: Quote, limit: Limit) -> bool:

@@ -1,8 +1,9 @@
 """The engine's door: quotes within their bounds, checked simulations, signatures by the right wallet."""
 
 import asyncio
+import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import pytest
@@ -28,12 +29,15 @@ from app.transactions.tokens import (
     associated_address,
 )
 from app.transactions.trading import TransactionTrading
+from app.transactions.venues.base import ANCHOR_EVENT_LINE
+from app.transactions.venues.raydium_amm_v4 import RaydiumAmmV4
 from app.transactions.venues.raydium_cpmm import PROGRAM
 from tests.transactions.kit import (
     GENESIS,
     WALLET,
     Desk,
     HeldChain,
+    LiteChain,
     ManualClock,
     desk,
     lite_chain,
@@ -106,6 +110,18 @@ async def test_a_market_that_was_taken_out_is_refused() -> None:
     with pytest.raises(RefusedError) as caught:
         await desk().trading.quote(order("OLD-USDC"))
     assert caught.value.code is ReasonCode.UNKNOWN_MARKET
+
+
+@dataclass
+class ProbedChain(LiteChain):
+    """A chain whose simulations give one error."""
+
+    error: object = None
+    simulated: list[bytes] = field(default_factory=list)
+
+    async def simulate(self, raw: bytes, slot_min: int) -> Simulation:
+        self.simulated.append(raw)
+        return Simulation(self.error, (), 0, slot_min)
 
 
 def second_pool(on: Desk) -> PoolRef:
@@ -301,6 +317,59 @@ async def test_simulated_amounts_may_differ_from_the_quote_but_not_from_the_boun
     moved = replace(quoted.quote, intent=replace(quoted.quote.intent, amount=9))
     other_draft = await on.trading.draft(wanted, 1, Quoted(moved, quoted.limit), [])
     assert on.trading.check(other_draft, simulation) is not None
+
+
+async def test_a_program_that_does_otherwise_than_quoted_is_not_signed() -> None:
+    """From the very state that its event tells, another amount means another program: a mismatch."""
+    on, wanted = desk(), order(max_slippage_bps=5_000)
+    draft = await drafted(on, wanted)
+    simulation = await on.chain.simulate(draft.raw, draft.slot)
+    assert on.trading.check(draft, simulation) is None
+    (line,) = [each for each in simulation.logs if each.startswith(ANCHOR_EVENT_LINE)]
+    event = bytearray(base64.b64decode(line.removeprefix(ANCHOR_EVENT_LINE)))
+    for at in (64, 48):
+        told = bytearray(event)  # a unit less given out; or reserves that would have given another
+        told[at : at + 8] = (int.from_bytes(told[at : at + 8], "little") * 9 // 10).to_bytes(
+            8, "little"
+        )
+        text = ANCHOR_EVENT_LINE + base64.b64encode(told).decode()
+        logs = tuple(text if each == line else each for each in simulation.logs)
+        found = on.trading.check(draft, replace(simulation, logs=logs))
+        assert found is not None
+        assert (found.code, found.retryable) == (ReasonCode.SIMULATION_MISMATCH, False)
+
+
+async def test_a_pool_that_only_moved_is_left_to_the_bound() -> None:
+    """Another order traded in between: the event's reserves quote what was simulated."""
+    on, wanted = desk(), order(max_slippage_bps=5_000)
+    draft = await drafted(on, wanted)
+    on.chain.land((await on.signed(order("SOL-USDC", Action.BUY, size=10**12))).raw)
+    simulation = await on.chain.simulate(draft.raw, draft.slot)
+    assert simulation.error is None
+    assert on.trading.check(draft, simulation) is None
+
+
+async def test_the_form_of_a_programs_swaps_is_found_out_at_the_start() -> None:
+    """A chain without the short form of AMM v4's swaps gets the long one; no answer is no answer."""
+    on, market = desk(), markets()["SOL-USDC"]
+    other = PoolRef("raydium_amm_v4", Pubkey.from_bytes(bytes([24] * 32)))
+    for error, short in (("InvalidInstructionData", False), ("NotEnoughAccountKeys", True)):
+        chain = ProbedChain(on.chain.svm, error={"InstructionError": [0, error]})
+        trading = open_trading(
+            chain, on.clock, markets={market.name: replace(market, pools=(other,))}
+        )
+        with pytest.raises(RefusedError, match="is no pool of program"):
+            await trading.verify()
+        assert len(chain.simulated) == 1
+        venue = trading.venues["raydium_amm_v4"]
+        assert isinstance(venue, RaydiumAmmV4)
+        assert venue.short is short
+    unfunded = ProbedChain(on.chain.svm, error="AccountNotFound")
+    trading = open_trading(
+        unfunded, on.clock, markets={market.name: replace(market, pools=(other,))}
+    )
+    with pytest.raises(TransientError, match="fund the wallet"):
+        await trading.verify()
 
 
 async def test_a_draft_of_another_builder_is_a_defect() -> None:

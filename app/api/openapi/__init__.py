@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from app.api.openapi.answers import response_schemas
+from app.api.openapi.markets import market_schemas
 from app.api.openapi.operations import paths, responses
 from app.api.openapi.shapes import Schema
 from app.api.openapi.signal import signal_schemas
@@ -33,13 +34,18 @@ def openapi_document(
             {"name": "signals", "description": "In: signals."},
             {"name": "orders", "description": "Out: orders, and their cancellation."},
             {"name": "events", "description": "The audit trail."},
+            {"name": "markets", "description": "What can be traded, and at what price."},
             {"name": "methods", "description": "The submission methods, and their switches."},
             {"name": "trading", "description": "Trading as a whole: halted and resumed."},
             {"name": "system", "description": "What the system says about itself."},
         ],
         "paths": paths(markets, methods),
         "components": {
-            "schemas": {**signal_schemas(markets, methods), **response_schemas()},
+            "schemas": {
+                **signal_schemas(markets, methods),
+                **response_schemas(),
+                **market_schemas(),
+            },
             "responses": responses(),
         },
     }

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from app.api.openapi.markets import market_paths
+from app.api.openapi.parts import json_body, operation, query
 from app.api.openapi.shapes import (
     Schema,
     closed,
@@ -83,6 +85,7 @@ def paths(markets: Sequence[str] | None, methods: Sequence[str] | None) -> Schem
         "/orders/{order_id}/resolve": {"post": _resolve_order()},
         "/orders/{order_id}/events": {"get": _order_events()},
         "/events": {"get": _events()},
+        **market_paths(markets),
         **_method_paths(methods),
         "/trading/halt": {"post": _halt()},
         "/trading/resume": {"post": _resume()},
@@ -91,34 +94,6 @@ def paths(markets: Sequence[str] | None, methods: Sequence[str] | None) -> Schem
         "/healthz": {"get": _health()},
         "/readyz": {"get": _readiness()},
     }
-
-
-def _operation(
-    name: str,
-    tag: str,
-    summary: str,
-    *,
-    answers: Schema,
-    problems: Sequence[int] = (),
-    parameters: Sequence[Schema] = (),
-) -> Schema:
-    told = {str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in problems}
-    operation: Schema = {"operationId": name, "tags": [tag], "summary": summary}
-    if parameters:
-        operation["parameters"] = list(parameters)
-    return {**operation, "responses": {**answers, **told}}
-
-
-def _json(schema: str, description: str, headers: Schema | None = None) -> Schema:
-    answer: Schema = {
-        "description": description,
-        "content": {"application/json": {"schema": ref(schema)}},
-    }
-    return {**answer, "headers": headers} if headers else answer
-
-
-def _query(name: str, schema: Schema, description: str) -> Schema:
-    return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
 def _path_id() -> Schema:
@@ -132,15 +107,17 @@ def _post_signal() -> Schema:
         "schema": {"type": "string", "pattern": _ASCII_KEY},
         "description": "The same signal with it again is the same order; it lives as long as that.",
     }
-    operation = _operation(
+    shown = operation(
         "postSignal",
         "signals",
         "Post a signal: answered once its order is durable",
         parameters=[key],
         answers={
-            "202": {**_json("Accepted", "A new order.", _LOCATION), **_order_links()},
+            "202": {**json_body("Accepted", "A new order.", _LOCATION), **_order_links()},
             "200": {
-                **_json("Accepted", "The order of an earlier request.", {**_LOCATION, **_REPLAYED}),
+                **json_body(
+                    "Accepted", "The order of an earlier request.", {**_LOCATION, **_REPLAYED}
+                ),
                 **_order_links(),
             },
         },
@@ -148,7 +125,7 @@ def _post_signal() -> Schema:
     )
     content = {"schema": ref("Signal"), "examples": _SIGNALS}
     return {
-        **operation,
+        **shown,
         "requestBody": {"required": True, "content": {"application/json": content}},
     }
 
@@ -159,8 +136,8 @@ def _order_links() -> Schema:
     place = {"order_id": "$response.body#/order_id"}
     return {
         "links": {
-            name: {"operationId": operation, "parameters": place}
-            for name, operation in operations.items()
+            name: {"operationId": target, "parameters": place}
+            for name, target in operations.items()
         }
     }
 
@@ -168,18 +145,18 @@ def _order_links() -> Schema:
 def _filters(markets: Sequence[str] | None) -> list[Schema]:
     time = {"type": "string", "format": "date-time"}
     return [
-        _query("status", enum(OrderStatus), "Orders that stand so."),
-        _query("market", one_of_names(markets), "Orders of a configured market."),
-        _query("action", enum(Action), "Orders to buy, or to sell."),
-        _query("strategy", text(), "Orders of a strategy."),
-        _query("client_order_id", text(), "The order of a client's id."),
-        _query("from", time, "Accepted at or after this time."),
-        _query("to", time, "Accepted before this time."),
+        query("status", enum(OrderStatus), "Orders that stand so."),
+        query("market", one_of_names(markets), "Orders of a configured market."),
+        query("action", enum(Action), "Orders to buy, or to sell."),
+        query("strategy", text(), "Orders of a strategy."),
+        query("client_order_id", text(), "The order of a client's id."),
+        query("from", time, "Accepted at or after this time."),
+        query("to", time, "Accepted before this time."),
     ]
 
 
 def _list_orders(markets: Sequence[str] | None) -> Schema:
-    limit = _query(
+    limit = query(
         "limit",
         {
             "type": "integer",
@@ -190,53 +167,53 @@ def _list_orders(markets: Sequence[str] | None) -> Schema:
         "Orders on a page.",
     )
     opaque = {"type": "string", "pattern": f"^{CURSOR_PATTERN}$"}
-    cursor = _query("cursor", opaque, "`next_cursor` of the page before; valid under new orders.")
-    return _operation(
+    cursor = query("cursor", opaque, "`next_cursor` of the page before; valid under new orders.")
+    return operation(
         "listOrders",
         "orders",
         "List orders, newest first",
         parameters=[*_filters(markets), limit, cursor],
-        answers={"200": _json("OrderList", "A page; `next_cursor` is null on the last.")},
+        answers={"200": json_body("OrderList", "A page; `next_cursor` is null on the last.")},
         problems=(422, 500, 503),
     )
 
 
 def _statistics(markets: Sequence[str] | None) -> Schema:
-    return _operation(
+    return operation(
         "getStatistics",
         "orders",
         "Add orders up: counts, volumes, fees, times",
         parameters=_filters(markets),
-        answers={"200": _json("Statistics", "In all, and by group.")},
+        answers={"200": json_body("Statistics", "In all, and by group.")},
         problems=(422, 500, 503),
     )
 
 
 def _get_order() -> Schema:
-    wait = _query(
+    wait = query(
         "wait",
         {"type": "integer", "minimum": 0, "maximum": orders.WAIT_SECONDS_MAX, "default": 0},
         "Seconds to wait for the order's end.",
     )
-    return _operation(
+    return operation(
         "getOrder",
         "orders",
         "Show an order",
         parameters=[_path_id(), wait],
-        answers={"200": _json("Order", "The order, its attempts and their submissions.")},
+        answers={"200": json_body("Order", "The order, its attempts and their submissions.")},
         problems=(404, 422, 500, 503),
     )
 
 
 def _cancel_order() -> Schema:
-    return _operation(
+    return operation(
         "cancelOrder",
         "orders",
         "Cancel an order",
         parameters=[_path_id()],
         answers={
-            "200": _json("Order", "Canceled."),
-            "202": _json("Order", "Asked for: an attempt is alive, and decides."),
+            "200": json_body("Order", "Canceled."),
+            "202": json_body("Order", "Asked for: an attempt is alive, and decides."),
         },
         problems=(404, 409, 422, 500, 503),
     )
@@ -259,30 +236,32 @@ def _resolve_order() -> Schema:
             "expired": {"value": {"as": "expired", "evidence": "not in the wallet's history"}}
         },
     }
-    operation = _operation(
+    shown = operation(
         "resolveOrder",
         "orders",
         "End an order in doubt as an operator says, unless the chain says otherwise",
         parameters=[_path_id()],
-        answers={"200": _json("Order", "Resolved; it is never signed again.")},
+        answers={"200": json_body("Order", "Resolved; it is never signed again.")},
         problems=(400, 404, 409, 413, 415, 422, 500, 503),
     )
     return {
-        **operation,
+        **shown,
         "requestBody": {"required": True, "content": {"application/json": content}},
     }
 
 
 def _cancel_orders(markets: Sequence[str] | None) -> Schema:
-    return _operation(
+    return operation(
         "cancelOrders",
         "orders",
         "Cancel all unfinished orders, of a market or of a strategy or of both",
         parameters=[
-            _query("market", one_of_names(markets), "Orders of a configured market."),
-            _query("strategy", text(), "Orders of a strategy."),
+            query("market", one_of_names(markets), "Orders of a configured market."),
+            query("strategy", text(), "Orders of a strategy."),
         ],
-        answers={"200": _json("Canceled", "How many are canceled, and how many were asked to be.")},
+        answers={
+            "200": json_body("Canceled", "How many are canceled, and how many were asked to be.")
+        },
         problems=(422, 500, 503),
     )
 
@@ -302,14 +281,14 @@ def _event_parameters() -> list[Schema]:
         "description": "The position seen last, as readers of streams send it; before `after`.",
     }
     return [
-        _query("after", {**position, "default": 0}, "The position to go on from."),
-        _query("limit", count, "Events on a page."),
+        query("after", {**position, "default": 0}, "The position to go on from."),
+        query("limit", count, "Events on a page."),
         last,
     ]
 
 
 def _event_answers() -> Schema:
-    answer = _json("EventList", "A page, or a stream when text/event-stream is asked for.")
+    answer = json_body("EventList", "A page, or a stream when text/event-stream is asked for.")
     stream = described(string(), "id: the event's position; event: its kind; data: an Event.")
     answer["content"]["text/event-stream"] = {"schema": stream}
     after = {"after": "$response.body#/next_after"}
@@ -318,7 +297,7 @@ def _event_answers() -> Schema:
 
 
 def _order_events() -> Schema:
-    return _operation(
+    return operation(
         "getOrderEvents",
         "events",
         "Show what happened to an order",
@@ -329,7 +308,7 @@ def _order_events() -> Schema:
 
 
 def _events() -> Schema:
-    return _operation(
+    return operation(
         "getEvents",
         "events",
         "Show what happened, in the order of the trail",
@@ -349,26 +328,26 @@ _SWITCHES = {
 def _method_paths(methods: Sequence[str] | None) -> Schema:
     named = one_of_names(methods)
     parameters = [{"name": "name", "in": "path", "required": True, "schema": named}]
-    state = {"200": _json("Method", "The method's state.")}
+    state = {"200": json_body("Method", "The method's state.")}
 
-    def operation(name: str, summary: str) -> Schema:
+    def one_state(name: str, summary: str) -> Schema:
         problems = (404, 422, 500, 503)
-        return _operation(
+        return operation(
             name, "methods", summary, parameters=parameters, answers=state, problems=problems
         )
 
-    every = _operation(
+    every = operation(
         "listMethods",
         "methods",
         "List the submission methods with their states",
-        answers={"200": _json("MethodList", "In the configured order.")},
+        answers={"200": json_body("MethodList", "In the configured order.")},
         problems=(422, 500, 503),
     )
     switches = {
-        f"/methods/{{name}}/{verb}": {"post": operation(f"{verb}Method", summary)}
+        f"/methods/{{name}}/{verb}": {"post": one_state(f"{verb}Method", summary)}
         for verb, summary in _SWITCHES.items()
     }
-    one = operation("getMethod", "Show a submission method's state")
+    one = one_state("getMethod", "Show a submission method's state")
     return {"/methods": {"get": every}, "/methods/{name}": {"get": one}, **switches}
 
 
@@ -377,42 +356,42 @@ def _halt() -> Schema:
         "schema": closed({"reason": nullable(text())}, optional=["reason"]),
         "examples": {"why": {"value": {"reason": "the market has gone mad"}}},
     }
-    operation = _operation(
+    shown = operation(
         "haltTrading",
         "trading",
         "Halt trading: nothing new is signed until it is resumed, in any process",
-        answers={"200": _json("Trading", "Halted; what is alive is followed to its end.")},
+        answers={"200": json_body("Trading", "Halted; what is alive is followed to its end.")},
         problems=(400, 413, 415, 422, 500, 503),
     )
     return {
-        **operation,
+        **shown,
         "requestBody": {"required": False, "content": {"application/json": content}},
     }
 
 
 def _resume() -> Schema:
-    return _operation(
+    return operation(
         "resumeTrading",
         "trading",
         "Resume trading; refused while the database is being reconciled with the chain",
-        answers={"200": _json("Trading", "Active.")},
+        answers={"200": json_body("Trading", "Active.")},
         problems=(409, 422, 500, 503),
     )
 
 
 def _status() -> Schema:
-    return _operation(
+    return operation(
         "getStatus",
         "system",
         "Show network, chain, queue, workers, methods and wallets",
-        answers={"200": _json("Status", "As it is now, from memory.")},
+        answers={"200": json_body("Status", "As it is now, from memory.")},
         problems=(422, 500, 503),
     )
 
 
 def _metrics() -> Schema:
     answer = {"description": "Prometheus.", "content": {"text/plain": {"schema": string()}}}
-    return _operation(
+    return operation(
         "getMetrics",
         "system",
         "Metrics in Prometheus' text format",
@@ -428,11 +407,11 @@ def _flag(name: str, description: str) -> Schema:
 
 def _health() -> Schema:
     answers = {"200": _flag("alive", "The process answers.")}
-    return _operation("getHealth", "system", "Tell whether the process lives", answers=answers)
+    return operation("getHealth", "system", "Tell whether the process lives", answers=answers)
 
 
 def _readiness() -> Schema:
-    return _operation(
+    return operation(
         "getReadiness",
         "system",
         "Tell whether signals can be executed",

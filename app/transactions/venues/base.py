@@ -42,6 +42,8 @@ class Priced:
     amount_in: int
     amount_out: int
     venue_fee: int
+    units: int
+    """Compute units that the swap takes, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class Report:
     vault_out: int
     venue_fee: int | None
     """In base units of the input token; None when the event does not say."""
+    before: tuple[int, ...] = ()
+    """What the event tells of the pool right before the swap, as its `as_before` takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,11 @@ class Pool(Protocol):
         """The two mints with their decimals."""
         ...
 
+    @property
+    def fee_millionths(self) -> int:
+        """The fee on what is paid, in millionths, rounded down; of an adaptive fee the least."""
+        ...
+
     def quote(self, swap: Swap) -> Priced:
         """Price a swap exactly as the program would in this state."""
         ...
@@ -118,6 +127,10 @@ class Pool(Protocol):
 
     def build(self, swap: Swap, bound: int, user: UserAccounts) -> Instruction:
         """Give the swap's instruction; `bound` is the least received or the most paid."""
+        ...
+
+    def as_before(self, swap: Swap, report: Report) -> "Pool | None":
+        """Give the pool as it was right before a reported swap; None when the event does not tell enough."""
         ...
 
 

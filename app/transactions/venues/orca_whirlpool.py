@@ -84,8 +84,9 @@ _SUPPLEMENTAL = b"\x01" + (1).to_bytes(4, "little") + bytes([6, 1])
 """What remaining accounts there are: one slice, of one supplemental tick array."""
 _TAILS: Final[Mapping[bytes, int]] = MappingProxyType({_NONE_REMAINING: 0, _SUPPLEMENTAL: 1})
 _SWAP_ACCOUNTS = 15
+_UNITS, _UNITS_CROSSING, _UNITS_STEP = 60_000, 8_000, 1_000
 _EVENT_TAG = bytes.fromhex("e1ca49af932ba096")
-_EVENT = struct.Struct("<8s32s?16x16x6Q")
+_EVENT = struct.Struct("<8s32s?16s16x6Q")
 _ERRORS: Final[Mapping[int, Meaning]] = MappingProxyType(
     {
         6003: passing("TickArrayIndexOutofBounds", "the price has left the tick arrays"),
@@ -183,6 +184,11 @@ class Whirlpool:
         """The two mints with their decimals."""
         return {mint.address: mint.decimals for mint in self.mints}
 
+    @property
+    def fee_millionths(self) -> int:
+        """The fee on what is paid, in millionths; of an adaptive fee the least."""
+        return self.account.fee_rate
+
     def quote(self, swap: Swap) -> Priced:
         """Price a swap exactly as the program would in this state."""
         try:
@@ -196,7 +202,8 @@ class Whirlpool:
         if min(outcome.amount_in, outcome.amount_out) <= 0:
             what = "the amount is so small that one side of the swap rounds to zero"
             raise RefusedError(ReasonCode.SIZE_TOO_SMALL, what, todo="trade a larger size")
-        return Priced(outcome.amount_in, outcome.amount_out, trade.fee)
+        units = _UNITS + _UNITS_CROSSING * trade.crossed + _UNITS_STEP * trade.steps
+        return Priced(outcome.amount_in, outcome.amount_out, trade.fee, units)
 
     def outcome(self, swap: Swap, sqrt_price_limit: int = 0) -> Outcome:
         """Do a swap on paper, of whatever size. Raises SwapRefused with the program's own code.
@@ -254,6 +261,15 @@ class Whirlpool:
             *(writable(array_address(self.address, start)) for start in spare),
         ]
         return Instruction(PROGRAM, data + (_SUPPLEMENTAL if spare else _NONE_REMAINING), accounts)
+
+    def as_before(self, swap: Swap, report: Report) -> "Whirlpool | None":
+        """Give the pool as it was right before a reported swap: this one, when its price was the same.
+
+        The event tells no liquidity; and an adaptive fee depends on the second in which the swap runs.
+        """
+        del swap
+        same = self.oracle is None and report.before == (self.account.sqrt_price,)
+        return self if same else None
 
     def _arrays_passed(self, *, a_to_b: bool) -> tuple[Sequence[int], Sequence[int]]:
         """Give the first ticks of the three arrays ahead, and of the one behind where there may be one."""
@@ -369,8 +385,9 @@ class OrcaWhirlpool(OneForm):
         for event in events:
             if len(event) < _EVENT.size or event[:8] != _EVENT_TAG or event[8:40] != bytes(pool):
                 continue
-            _, _, _, paid, sent, fee_in, fee_out, lp_fee, protocol_fee = _EVENT.unpack_from(event)
-            return Report(paid, sent - fee_out, paid - fee_in, sent, lp_fee + protocol_fee)
+            _, _, _, price, paid, sent, fee_in, fee_out, *fees = _EVENT.unpack_from(event)
+            before = (int.from_bytes(price, "little"),)
+            return Report(paid, sent - fee_out, paid - fee_in, sent, sum(fees), before)
         return None
 
     def classify_error(self, code: int) -> Meaning | None:

@@ -8,7 +8,7 @@ before want the long one (9, 11), whose order book accounts a pool without an or
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, NoReturn
 
@@ -48,6 +48,7 @@ _BASE_IN, _BASE_OUT = 9, 11
 _BASE_IN_SHORT, _BASE_OUT_SHORT = 16, 17
 _SHORT_ACCOUNTS, _LONG_ACCOUNTS = 8, 17
 _MARKET_ACCOUNTS = 8
+_UNITS = 22_000
 _LOG = struct.Struct(
     "<B7Q"
 )  # kind, two amounts, direction, wallet's balance, coin, pc, the other amount
@@ -104,6 +105,11 @@ class AmmV4Pool:
         """The two mints with their decimals."""
         return dict(zip(self.mints, self.mint_decimals, strict=True))
 
+    @property
+    def fee_millionths(self) -> int:
+        """The fee on what is paid, in millionths, rounded down."""
+        return self.fee[0] * 1_000_000 // self.fee[1]
+
     def quote(self, swap: Swap) -> Priced:
         """Price a swap exactly as the program would in this state."""
         self._require_open()
@@ -146,6 +152,14 @@ class AmmV4Pool:
         ]
         return Instruction(PROGRAM, _SWAP.pack(tag, *amounts), accounts)
 
+    def as_before(self, swap: Swap, report: Report) -> "AmmV4Pool | None":
+        """Give the pool as it was right before a reported swap: the log tells the reserves."""
+        del swap
+        if len(report.before) != len(self.reserves) or min(report.before) <= 0:
+            return None
+        coin, pc = report.before
+        return replace(self, reserves=(coin, pc))
+
     def _require_open(self) -> None:
         if self.status == _WAITING and self.unix_time < self.open_time:
             what = f"pool {self.address} opens in {self.open_time - self.unix_time} s"
@@ -165,7 +179,7 @@ class AmmV4Pool:
         reserve_in, reserve_out = self.reserves[side], self.reserves[1 - side]
         fee = ceil_div(swap.amount * numerator, denominator)
         net = swap.amount - fee
-        return Priced(swap.amount, net * reserve_out // (reserve_in + net), fee)
+        return Priced(swap.amount, net * reserve_out // (reserve_in + net), fee, _UNITS)
 
     def _exact_out(self, swap: Swap, side: int) -> Priced:
         numerator, denominator = self.fee
@@ -175,7 +189,7 @@ class AmmV4Pool:
             raise RefusedError(ReasonCode.INSUFFICIENT_LIQUIDITY, what, todo="trade a smaller size")
         net = ceil_div(reserve_in * swap.amount, reserve_out - swap.amount)
         paid = ceil_div(net * denominator, denominator - numerator)
-        return Priced(paid, swap.amount, paid - net)
+        return Priced(paid, swap.amount, paid - net, _UNITS)
 
 
 class RaydiumAmmV4:
@@ -265,9 +279,9 @@ class RaydiumAmmV4:
         for event in events:
             if len(event) != _LOG.size or event[0] not in (_LOG_IN, _LOG_OUT):
                 continue
-            kind, first, second, _, _, _, _, other = _LOG.unpack(event)
+            kind, first, second, _, _, *before, other = _LOG.unpack(event)
             paid, received = (first, other) if kind == _LOG_IN else (other, second)
-            return Report(paid, received, paid, received, None)
+            return Report(paid, received, paid, received, None, tuple(before))
         return None
 
     def classify_error(self, code: int) -> Meaning | None:

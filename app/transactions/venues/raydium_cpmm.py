@@ -7,7 +7,7 @@ Rates are millionths.
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, NoReturn
 
@@ -56,6 +56,7 @@ _SWAP_BASE_INPUT = bytes.fromhex("8fbe5adac41e33de")
 _SWAP_BASE_OUTPUT = bytes.fromhex("37d96256a34ab4ad")
 _SWAP = struct.Struct("<8sQQ")
 _SWAP_ACCOUNTS = 13
+_UNITS = 27_500
 _EVENT_TAG = bytes.fromhex("40c6cde8260871e2")
 _EVENT = struct.Struct("<8s32s6QB")
 _EVENT_FEES = struct.Struct("<153xQQB")  # trade fee, creator fee, creator fee on the input
@@ -139,6 +140,11 @@ class CpmmPool:
         """The two mints with their decimals."""
         return {mint.address: mint.decimals for mint in self.mints}
 
+    @property
+    def fee_millionths(self) -> int:
+        """The fee on what is paid, in millionths; a creator's share included."""
+        return self.trade_rate + self.creator.rate
+
     def quote(self, swap: Swap) -> Priced:
         """Price a swap exactly as the program would in this state."""
         self._require_open()
@@ -173,6 +179,14 @@ class CpmmPool:
         ]
         return Instruction(PROGRAM, _SWAP.pack(tag, *amounts), accounts)
 
+    def as_before(self, swap: Swap, report: Report) -> "CpmmPool | None":
+        """Give the pool as it was right before a reported swap: the event tells the reserves."""
+        if len(report.before) != len(self.reserves) or min(report.before) <= 0:
+            return None
+        paid, received = report.before
+        side = self._side_in(swap)
+        return replace(self, reserves=(received, paid) if side else (paid, received))
+
     def _require_open(self) -> None:
         if not self.enabled:
             what = f"swaps are switched off in pool {self.address}"
@@ -200,7 +214,7 @@ class CpmmPool:
         net = arriving - fee
         out = net * reserve_out // (reserve_in + net)
         out -= ceil_div(out * rates.on_output, _MILLION)
-        return Priced(swap.amount, out - self.mints[1 - side].fee.of(out), fee)
+        return Priced(swap.amount, out - self.mints[1 - side].fee.of(out), fee, _UNITS)
 
     def _exact_out(self, swap: Swap, side: int) -> Priced:
         rates = self._rates(side)
@@ -212,7 +226,7 @@ class CpmmPool:
         net = ceil_div(reserve_in * gross, reserve_out - gross)
         arriving = ceil_div(net * _MILLION, _MILLION - rates.on_input)
         paid = arriving + self.mints[side].fee.on_top(arriving)
-        return Priced(paid, swap.amount, arriving - net)
+        return Priced(paid, swap.amount, arriving - net, _UNITS)
 
 
 class RaydiumCpmm(OneForm):
@@ -273,9 +287,10 @@ class RaydiumCpmm(OneForm):
         for event in events:
             if len(event) < _EVENT.size or event[:8] != _EVENT_TAG or event[8:40] != bytes(pool):
                 continue
-            _, _, _, _, moved_in, moved_out, fee_in, fee_out, _ = _EVENT.unpack_from(event)
+            _, _, *before, moved_in, moved_out, fee_in, fee_out, _ = _EVENT.unpack_from(event)
+            paid, received = moved_in + fee_in, moved_out - fee_out
             venue_fee = _event_fee(event)
-            return Report(moved_in + fee_in, moved_out - fee_out, moved_in, moved_out, venue_fee)
+            return Report(paid, received, moved_in, moved_out, venue_fee, tuple(before))
         return None
 
     def classify_error(self, code: int) -> Meaning | None:
