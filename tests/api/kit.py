@@ -20,6 +20,7 @@ from app.database.migrate import migrate
 from app.database.orders import SqlStore, open_store
 from app.domain import changes
 from app.domain.attempt import Lane, LanePlan, StoredAttempt
+from app.domain.errors import Synergy7Error
 from app.domain.market import Market, Token
 from app.domain.order import Fill
 from app.domain.outcome import Absent, ChainStatus, Heights, NotProved, Reply
@@ -174,6 +175,7 @@ class Running:
     long_answers: LongAnswers
     service: ApiService | None = None
     witness: "Witness" = field(default_factory=lambda: Witness())  # noqa: PLW0108 - it stands below
+    desk: "Desk" = field(default_factory=lambda: Desk())  # noqa: PLW0108 - it stands below
 
     async def post(self, signal: object = SIGNAL, **headers: str) -> httpx.Response:
         """Post a signal; header names with _ for -."""
@@ -295,9 +297,29 @@ async def running(folder: Path, *, queue_max: int = 1_000) -> AsyncIterator[Runn
         transport = httpx.ASGITransport(app=api)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             resolver = Resolver(ports, engine=Hands(store), manager=manager)
-            service = ApiService(manager, report, telemetry, admin, switch, resolver)
-            open_api = Running(api, client, *parts, service, witness)
+            desk = Desk()
+            service = ApiService(manager, report, telemetry, admin, switch, resolver, desk)
+            open_api = Running(api, client, *parts, service, witness, desk)
             yield open_api
+
+
+class Desk:
+    """A desk that shows what it was asked, or fails as a test says."""
+
+    def __init__(self) -> None:
+        self.trouble: Synergy7Error | None = None
+
+    async def markets(self) -> Sequence[Json]:
+        self._fail()
+        return [{"name": "SOL-USDC"}]
+
+    async def quote(self, body: Mapping[str, object]) -> Json:
+        self._fail()
+        return {"quoted": dict(body)}
+
+    def _fail(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble
 
 
 class Witness:

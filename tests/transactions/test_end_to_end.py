@@ -14,6 +14,7 @@ from app.domain.memo import client_hash
 from app.domain.order import Order
 from app.domain.signal import Action
 from app.engine.ports import TipNeeds
+from app.transactions.builder import Construction
 from app.transactions.guard import decompile
 from app.transactions.tokens import (
     MEMO_PROGRAM,
@@ -27,6 +28,7 @@ from tests.transactions.states import load_state, onchain
 from tests.vectors.states import State
 
 RENT = 2_039_280
+LONGER_SEED = 27
 SEED = "00112233445566778899aabbccddeeff"
 SIZES = {"SOL-USDC": 10_000_000, "BONK-USDC": 5 * 10**9, "RAY-SOL": 3_000_000}
 TIP = TipNeeds(
@@ -197,7 +199,7 @@ async def test_a_wallet_that_holds_too_little_is_told_by_the_simulation(
     assert (explained.code, explained.retryable) == ("INSUFFICIENT_FUNDS", False)
 
 
-def install(on: Desk, state: State) -> Market:
+def install(on: Desk, state: State, venue: str = "raydium_cpmm") -> Market:
     """Put a recorded SOL-USDC pool into the chain; give its market."""
     for address, account in state.accounts.items():
         assert account is not None
@@ -205,7 +207,7 @@ def install(on: Desk, state: State) -> Market:
         lite = SvmAccount(account.lamports, account.data, owner)
         on.chain.svm.set_account(Pubkey.from_string(address), lite)
     market = markets()["SOL-USDC"]
-    return replace(market, pools=(PoolRef("raydium_cpmm", state.pool),))
+    return replace(market, pools=(PoolRef(venue, state.pool),))
 
 
 @pytest.mark.anyio
@@ -235,6 +237,54 @@ async def test_whole_transactions_do_what_was_recorded_on_mainnets_program() -> 
         assert moved == seen["lamports_delta"] + seen["fee_lamports"]
         memo_bytes = len(signed.raw) - seen["tx_bytes"]
         assert 0 < memo_bytes < 130
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("recorded", "venue", "name", "error", "more"),
+    [
+        ("whirlpool_swap_v2", "orca_whirlpool", "wp_sol_usdc_2022", None, 39),
+        ("ammv4", "raydium_amm_v4", "a4_sol_usdc_2026", "InvalidInstructionData", 0),
+    ],
+)
+@pytest.mark.parametrize("side", ["SELL", "BUY"])
+async def test_built_transactions_are_those_recorded_on_mainnets_programs(
+    recorded: str, venue: str, name: str, error: str | None, more: int, side: str
+) -> None:
+    """Without the program itself: quote, rents, deltas, and the size to the byte but for what is ours alone.
+
+    That is the memo, the spare tick array, and a seed of 32 characters rather than 5.
+    """
+    folder = onchain()
+    flows = json.loads((folder / "flows.json").read_text())["flows"]
+    (seen,) = (each for each in flows if each["flow"] == f"{side} {recorded} seed account")
+    on = desk(seed_source=lambda: SEED)
+    market = install(on, load_state(name, folder), venue)
+    on.trading = on.with_markets({"SOL-USDC": market})
+    if error is not None:
+        assert on.trading.venues[venue].learn({"InstructionError": [0, error]})
+    if seen["usdc_ata_rent"]:
+        remove(on, market.quote)
+    sizes = {"size": seen["amount_in"]} if side == "SELL" else {"quote_size": seen["amount_in"]}
+    wanted = order("SOL-USDC", Action(side), **sizes)
+    quoted = await on.trading.quote(wanted)
+    assert quoted.quote.amount_out == seen["local_quote_out"]
+    draft = await on.trading.draft(wanted, 1, quoted, [])
+    message = VersionedTransaction.from_bytes(draft.raw).message
+    assert isinstance(message, MessageV0)
+    built = decompile(message)
+    text = next(bytes(each.data) for each in built if each.program_id == MEMO_PROGRAM)
+    memo_bytes = 1 + 1 + 1 + len(text) + (0 if venue == "orca_whirlpool" else 32)
+    assert len(draft.raw) - memo_bytes - more - LONGER_SEED == seen["tx_bytes"]
+    construction = draft.context
+    assert isinstance(construction, Construction)
+    assert construction.created_rent == seen["usdc_ata_rent"]
+    lamports_moved = (
+        -seen["amount_in"] - construction.created_rent
+        if side == "SELL"
+        else quoted.quote.amount_out
+    )
+    assert lamports_moved - seen["fee_lamports"] == seen["lamports_delta"]
 
 
 def test_the_recorded_program_is_the_one_that_is_called() -> None:
