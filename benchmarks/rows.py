@@ -8,6 +8,7 @@ from benchmarks.bursts import burst, first_method_down
 from benchmarks.figures import Figure
 from benchmarks.intake import intake
 from benchmarks.paces import steady
+from benchmarks.quotes import quotes
 from benchmarks.sizes import Measured, Sizes
 
 Tell = Callable[[str], None]
@@ -17,7 +18,7 @@ def measure(sizes: Sizes, folder: Path, tell: Tell) -> Measured:
     """Take all measurements, each in a folder of its own; a service starts anew for each."""
     figures: list[Figure] = []
     found = Audit(0)
-    for row in (intake, burst, first_method_down, steady):
+    for row in (quotes, intake, burst, first_method_down, steady):
         tell(f"{row.__name__.replace('_', ' ')} ...")
         some, audited = row(sizes, folder / row.__name__)
         figures += some

@@ -12,6 +12,7 @@ class Sizes:
     """How much is measured in each of `runs` runs."""
 
     runs: int = 3
+    quotes: int = 2_000
     warm_up: int = 50
     bare: int = 3_000
     intake: int = 1_500

@@ -6,9 +6,10 @@ Layouts: SPL Token `state.rs` (mint 82 bytes, account 165 bytes) and Token-2022 
 
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 from solders.instruction import AccountMeta, Instruction
@@ -60,6 +61,18 @@ _BPS = 10_000
 # transfers or want more accounts (a transfer hook), so a mint that has one is refused.
 _RECORDS_HARMLESS = frozenset({0, _RECORD_FEE_CONFIG, 3, 10, 18, 19, 20, 21, 22, 23, 25})
 _STATE_INITIALIZED = 1
+_RECORDS_REFUSED: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        4: "ConfidentialTransferMint (amounts may be hidden)",
+        6: "DefaultAccountState (new accounts may be frozen)",
+        9: "NonTransferable (nobody may move it)",
+        12: "PermanentDelegate (somebody may take it from any account)",
+        14: "TransferHook (transfers run another program)",
+        16: "ConfidentialTransferFeeConfig (amounts may be hidden)",
+        24: "ConfidentialMintBurn (amounts may be hidden)",
+        26: "Pausable (all transfers may be stopped)",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +157,8 @@ def _fee_in_force(address: Pubkey, data: bytes, epoch: int) -> TransferFee | Non
     fee = None
     for kind, payload in _records(data):
         if kind not in _RECORDS_HARMLESS:
-            raise _invalid(f"mint {address} has the unsupported Token-2022 extension {kind}")
+            name = _RECORDS_REFUSED.get(kind, str(kind))
+            raise _invalid(f"mint {address} has the unsupported Token-2022 extension {name}")
         if kind == _RECORD_FEE_CONFIG:
             if len(payload) < _FEE_CONFIG.size:
                 raise _invalid(f"mint {address} has a malformed transfer fee")

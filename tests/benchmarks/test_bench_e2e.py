@@ -15,8 +15,15 @@ from tests.harness import Service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.proof]
 
-TINY = Sizes(runs=1, warm_up=2, bare=40, intake=6, burst=8, steady=3, steady_per_second=10)
+TINY = Sizes(
+    runs=1, quotes=5, warm_up=2, bare=40, intake=6, burst=8, steady=3, steady_per_second=10
+)
 NAMES = [
+    "Whirlpool quote, nothing crossed",
+    "Whirlpool quote, 20 ticks crossed",
+    "CPMM quote",
+    "AMM v4 quote",
+    "routed quote over six pools",
     "POST /signals",
     "bare FastAPI handler beside it",
     "intake, as a ratio to the bare handler",

@@ -83,7 +83,6 @@ def another_code(case: Any) -> None:
 def test_a_wrong_recording_is_found(
     tmp_path: Path,
     spoil: Callable[[Any], None],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The check itself can fail: one number off in one case is one wrong, and the exit says so."""
@@ -93,8 +92,7 @@ def test_a_wrong_recording_is_found(
     document = recorded(folder, "whirlpool.json")
     spoil(document["cases"][0])
     (folder / "whirlpool.json").write_text(json.dumps(document))
-    monkeypatch.setattr("sys.argv", ["vectors", str(folder)])
-    assert main() == 1
+    assert main([str(folder)]) == 1
     told = capsys.readouterr().out.splitlines()
     assert len([line for line in told if line.startswith("WRONG whirlpool.json[0]")]) == 1
     assert told[-1] == "139 checked, 1 wrong, 0 skipped"
@@ -110,15 +108,11 @@ def test_a_sequence_goes_on_from_where_the_case_before_left_the_pool(tmp_path: P
     assert len(noted) == len(check_folder(folder).wrong) == 4
 
 
-def test_a_folder_that_is_none_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A missing folder is an error of its own; one without files has nothing to check."""
-    monkeypatch.setattr("sys.argv", ["vectors", str(tmp_path / "nowhere")])
-    assert main() == 2
+    assert main([str(tmp_path / "nowhere")]) == 2
     assert "is no folder" in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", ["vectors", str(tmp_path)])
-    assert main() == 0
+    assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out == "0 checked, 0 wrong, 0 skipped\n"
 
 

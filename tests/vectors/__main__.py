@@ -2,16 +2,17 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.vectors.check import check_folder, lines
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Check the folder and report; 2 when there is none."""
     parser = argparse.ArgumentParser(prog="python -m tests.vectors", description=__doc__)
     parser.add_argument("folder", metavar="DIR", type=Path)
-    folder: Path = parser.parse_args().folder
+    folder: Path = parser.parse_args(arguments).folder
     if not folder.is_dir():
         sys.stderr.write(f"{folder} is no folder; name the one with the recorded cases\n")
         return 2
@@ -21,4 +22,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

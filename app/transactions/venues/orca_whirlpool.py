@@ -27,8 +27,6 @@ from app.transactions.venues.base import (
     Swap,
     Terms,
     UserAccounts,
-    lasting,
-    passing,
     readonly,
     writable,
 )
@@ -41,6 +39,7 @@ from app.transactions.venues.whirlpool_accounts import (
     decode_pool,
     oracle_address,
 )
+from app.transactions.venues.whirlpool_errors import MEANINGS, NOT_ENABLED
 from app.transactions.venues.whirlpool_fees import (
     INVALID_TIMESTAMP,
     AdaptiveRate,
@@ -49,21 +48,12 @@ from app.transactions.venues.whirlpool_fees import (
     Variables,
 )
 from app.transactions.venues.whirlpool_math import (
-    DIVIDE_BY_ZERO,
-    SHIFT_RIGHT_OVERFLOW,
-    SQRT_PRICE_OUT_OF_BOUNDS,
-    TOKEN_MAX_EXCEEDED,
-    TOKEN_MIN_SUBCEEDED,
     SwapRefused,
 )
 from app.transactions.venues.whirlpool_swap import (
-    AMOUNT_OVERFLOW,
     ARRAY_TICKS,
     ARRAYS_EXHAUSTED,
     ARRAYS_MAX,
-    PARTIAL_FILL,
-    WRONG_DIRECTION,
-    ZERO_AMOUNT,
     Path,
     Range,
     TickArray,
@@ -72,7 +62,6 @@ from app.transactions.venues.whirlpool_swap import (
     run,
 )
 
-NOT_ENABLED: Final = 6064
 CROSSINGS_MAX: Final = 60
 """Ticks that a swap may cross: each costs up to 8,700 compute units, of 1.4 million."""
 STEPS_MAX: Final = 100
@@ -87,74 +76,6 @@ _SWAP_ACCOUNTS = 15
 _UNITS, _UNITS_CROSSING, _UNITS_STEP = 60_000, 8_000, 1_000
 _EVENT_TAG = bytes.fromhex("e1ca49af932ba096")
 _EVENT = struct.Struct("<8s32s?16s16x6Q")
-_ERRORS: Final[Mapping[int, Meaning]] = MappingProxyType(
-    {
-        6003: passing("TickArrayIndexOutofBounds", "the price has left the tick arrays"),
-        DIVIDE_BY_ZERO: lasting(
-            "DivideByZero", "the pool cannot give as much", ReasonCode.INSUFFICIENT_LIQUIDITY
-        ),
-        SQRT_PRICE_OUT_OF_BOUNDS: lasting(
-            "SqrtPriceOutOfBounds",
-            "the swap would leave the prices that there are",
-            ReasonCode.INSUFFICIENT_LIQUIDITY,
-        ),
-        TOKEN_MAX_EXCEEDED: lasting(
-            "TokenMaxExceeded", "the pool cannot give as much", ReasonCode.INSUFFICIENT_LIQUIDITY
-        ),
-        TOKEN_MIN_SUBCEEDED: lasting(
-            "TokenMinSubceeded", "the pool cannot take as much", ReasonCode.INSUFFICIENT_LIQUIDITY
-        ),
-        INVALID_TIMESTAMP: passing("InvalidTimestamp", "the pool's clock is ahead of the chain's"),
-        6023: passing("InvalidTickArraySequence", "the price has left the tick arrays"),
-        SHIFT_RIGHT_OVERFLOW: lasting(
-            "MultiplicationShiftRightOverflow",
-            "the pool cannot take as much",
-            ReasonCode.INSUFFICIENT_LIQUIDITY,
-        ),
-        WRONG_DIRECTION: lasting(
-            "InvalidSqrtPriceLimitDirection", "the price limit is on the wrong side"
-        ),
-        ZERO_AMOUNT: lasting(
-            "ZeroTradableAmount", "there is nothing to swap", ReasonCode.SIZE_TOO_SMALL
-        ),
-        6036: passing(
-            "AmountOutBelowMinimum",
-            "the price moved beyond the order's bound",
-            ReasonCode.SLIPPAGE_EXCEEDED,
-        ),
-        6037: passing(
-            "AmountInAboveMaximum",
-            "the price moved beyond the order's bound",
-            ReasonCode.SLIPPAGE_EXCEEDED,
-        ),
-        ARRAYS_EXHAUSTED: lasting(
-            "TickArraySequenceInvalidIndex",
-            "the swap is too large for the liquidity near the price",
-            ReasonCode.INSUFFICIENT_LIQUIDITY,
-        ),
-        AMOUNT_OVERFLOW: lasting(
-            "AmountCalcOverflow", "an amount does not fit", ReasonCode.INSUFFICIENT_LIQUIDITY
-        ),
-        6040: lasting(
-            "AmountRemainingOverflow", "an amount does not fit", ReasonCode.INSUFFICIENT_LIQUIDITY
-        ),
-        6047: lasting(
-            "UnsupportedTokenMint", "the program does not trade this mint", ReasonCode.POOL_INVALID
-        ),
-        6048: lasting("RemainingAccountsInvalidSlice", "accounts are missing"),
-        6049: lasting("RemainingAccountsInsufficient", "accounts are missing"),
-        6050: lasting("NoExtraAccountsForTransferHook", "accounts are missing"),
-        6053: lasting("IntermediateTokenAmountMismatch", "two swaps do not fit together"),
-        6055: lasting("RemainingAccountsDuplicatedAccountsType", "accounts are named twice"),
-        6056: lasting("DifferentWhirlpoolTickArrayAccount", "a tick array is another pool's"),
-        PARTIAL_FILL: lasting(
-            "PartialFillError", "the pool cannot give as much", ReasonCode.INSUFFICIENT_LIQUIDITY
-        ),
-        NOT_ENABLED: passing(
-            "TradeIsNotEnabled", "the pool is not open yet", ReasonCode.MARKET_CLOSED
-        ),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +240,7 @@ class Whirlpool:
         return self.account.mints.index(swap.mint_in)
 
     def _refusal(self, code: int) -> Synergy7Error:
-        meaning = _ERRORS[code]
+        meaning = MEANINGS[code]
         what = f"pool {self.address}: {meaning.words}"
         if meaning.retryable:
             return TransientError(meaning.code, what)
@@ -392,7 +313,7 @@ class OrcaWhirlpool(OneForm):
 
     def classify_error(self, code: int) -> Meaning | None:
         """Say what one of the program's own error codes means; None for an unknown one."""
-        return _ERRORS.get(code)
+        return MEANINGS.get(code)
 
 
 def _starts(pool: PoolAccount) -> tuple[int, ...]:

@@ -71,7 +71,7 @@ def sqrt_price_of(tick: int) -> int:
     return ratio
 
 
-_LOG_ROOT = math.log(1.0001) / 2
+_LOG_ROOT = math.log(1.0001) / 2  # float ok: for a guess that exact prices decide on
 
 
 def tick_of(sqrt_price: int) -> int:
