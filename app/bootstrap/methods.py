@@ -85,6 +85,11 @@ class MethodsBuilder:
         self._refuse_idle_settings(factories)
         return build_registry(self._settings.order, factories, self._context).mapping()
 
+    @property
+    def regions(self) -> Sequence[JsonRpcClient]:
+        """The block engine's regions that methods were made for."""
+        return self._regions or ()
+
     def patience(self) -> Mapping[str, float]:
         """Give each method's patience in seconds."""
         usual = self._around.settings.execution.patience

@@ -203,6 +203,17 @@ def verify(
     return verify_orders(load_settings(), as_json=as_json, strict=strict)
 
 
+@cli.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document instead.")] = False,
+) -> int:
+    """Check key, endpoints, clock, balances, methods and pools before trading; changes nothing."""
+    from app.cli.doctor import run_doctor
+    from app.settings import load_settings
+
+    return run_doctor(load_settings(), as_json=as_json)
+
+
 @metrics_cli.command("rebuild")
 def rebuild_metrics() -> int:
     """Derive the metrics database anew from the audit trail; the old file is kept aside."""

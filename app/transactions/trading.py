@@ -105,7 +105,7 @@ class TransactionTrading:
         Raises RefusedError(POOL_INVALID) naming the market, or TransientError when the chain cannot
         be read.
         """
-        await self._probe()
+        await self.probe()
         board = await self._pools.board()
         for market in self._markets.values():
             for ref in market.pools:
@@ -125,8 +125,11 @@ class TransactionTrading:
             now_us=self._clock.now_us,
         )
 
-    async def _probe(self) -> None:
-        """Find out by simulation which form of its swaps each program takes that has several."""
+    async def probe(self) -> None:
+        """Find out by simulation which form of its swaps each program takes that has several.
+
+        Raises TransientError when that cannot be told.
+        """
         used = {ref.venue for market in self._markets.values() for ref in market.pools}
         payer = Pubkey.from_string(next(iter(self._signers.values())).address)
         for venue in (self.venues[name] for name in sorted(used)):
