@@ -15,6 +15,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from app.bootstrap import opening, paying
+from app.bootstrap.access import refuse_unguarded
 from app.bootstrap.clock import SystemClock
 from app.bootstrap.markets import build_markets
 from app.bootstrap.methods import MethodsBuilder, Surroundings
@@ -82,22 +83,15 @@ async def examine(settings: Settings) -> AsyncIterator[Check]:
     """
     telemetry = PrometheusTelemetry(version="", network=settings.network, methods=())
     async with AsyncExitStack() as stack:
-        try:
-            network = await opening.open_network(settings, stack, telemetry)
-        except StartupError as error:
-            yield _failed("endpoints", error)
+        for check in _access(settings):
+            yield check
+        network, troubles = await _network(settings, stack, telemetry)
+        signer, key = _key(settings, network)
+        for check in (*troubles, *key):
+            yield check
+        if network is None:
             return
-        signer: LocalSigner | None = None
-        try:
-            signer = opening.configured_signer(settings) or opening.sandbox_signer(network)
-            yield Check("key", Verdict.OK, f"wallet {settings.wallet.name}: {signer.address}")
-        except StartupError as error:
-            yield _failed("key", error)
-        reached: list[_Reached] = []
-        for client in network.clients:
-            async for check in _endpoint(settings, client, signer, reached):
-                yield check
-        for check in (*_lags(reached), *_skew(reached)):
+        async for check in _endpoints(settings, network, signer):
             yield check
         methods = MethodsBuilder(Surroundings(settings, network, telemetry, stack, _unnoted))
         for check in _methods(methods, settings):
@@ -107,6 +101,43 @@ async def examine(settings: Settings) -> AsyncIterator[Check]:
         if signer is not None:
             async for check in _trading(settings, network, methods, signer):
                 yield check
+
+
+def _access(settings: Settings) -> Sequence[Check]:
+    """Say what `serve` would refuse before anything else."""
+    try:
+        refuse_unguarded(settings)
+    except StartupError as error:
+        return [_failed("access", error)]
+    return []
+
+
+async def _network(
+    settings: Settings, stack: AsyncExitStack, telemetry: PrometheusTelemetry
+) -> tuple[opening.Network | None, Sequence[Check]]:
+    try:
+        return await opening.open_network(settings, stack, telemetry), []
+    except StartupError as error:
+        return None, [_failed("endpoints", error)]
+
+
+def _key(
+    settings: Settings, network: opening.Network | None
+) -> tuple[LocalSigner | None, Sequence[Check]]:
+    """Load the key that would sign; without a sandbox nothing is said of the sandbox's own."""
+    try:
+        signer = opening.configured_signer(settings)
+        if signer is None and network is not None:
+            signer = opening.sandbox_signer(network)
+    except StartupError as error:
+        return None, [_failed("key", error)]
+    if signer is not None:
+        what = f"wallet {settings.wallet.name}: {signer.address}"
+        return signer, [Check("key", Verdict.OK, what)]
+    if settings.network == "sandbox":
+        return None, []
+    what = "WALLET_MISSING: no wallet is configured"
+    return None, [Check("key", Verdict.FAILED, what, "set wallet.keypair_file")]
 
 
 def _unnoted(_kind: EventKind, _data: Mapping[str, object]) -> None:
@@ -154,6 +185,18 @@ def _harmless(wallet: str) -> str:
         Pubkey.from_string(wallet), [memo("synergy7 doctor")], [], Hash.default()
     )
     return base64.b64encode(serialize(message, Signature.default())).decode()
+
+
+async def _endpoints(
+    settings: Settings, network: opening.Network, signer: LocalSigner | None
+) -> AsyncIterator[Check]:
+    """Ask every endpoint, then compare what they told."""
+    reached: list[_Reached] = []
+    for client in network.clients:
+        async for check in _endpoint(settings, client, signer, reached):
+            yield check
+    for check in (*_lags(reached), *_skew(reached)):
+        yield check
 
 
 async def _endpoint(

@@ -5,6 +5,8 @@ import pytest
 from app.bootstrap.markets import build_markets
 from app.domain.errors import StartupError
 from app.settings import Settings, load_settings
+from app.transactions.venues import known_venues
+from tests.harness import ROOT
 
 TOKENS = {
     "SOL": {"mint": "So11111111111111111111111111111111111111112", "decimals": 9},
@@ -62,3 +64,14 @@ def test_a_mistake_is_told_by_its_key(given: Settings, named: str) -> None:
     with pytest.raises(StartupError) as refused:
         build_markets(given)
     assert str(refused.value).startswith(f"CONFIG_INVALID: {named}")
+
+
+def test_the_mainnet_example_is_whole_but_for_keys_and_endpoints() -> None:
+    """Its markets can be made: known venues, real addresses; no secret and no endpoint is in it."""
+    example = load_settings(ROOT / "docs" / "examples" / "config.mainnet.yaml")
+    markets = build_markets(example)
+    assert example.network == "mainnet"
+    assert {ref.venue for ref in markets["SOL-USDC"].pools} == {"orca_whirlpool", "raydium_amm_v4"}
+    assert {ref.venue for each in markets.values() for ref in each.pools} <= set(known_venues())
+    assert example.solana.rpc_urls == ()
+    assert (example.wallet.keypair_file, example.wallet.secret_key) == (None, None)

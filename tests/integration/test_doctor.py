@@ -8,7 +8,7 @@ from solders.keypair import Keypair
 
 from app.bootstrap.doctor import Check, Verdict, examine
 from app.settings import Settings
-from tests.harness import free_port, run_cli
+from tests.harness import ROOT, free_port, run_cli
 from tests.integration.chain import Chain
 from tests.integration.kit import configure, endpoint
 
@@ -111,4 +111,19 @@ def test_the_command_ends_with_a_line_that_counts(tmp_path: Path, chain: Chain) 
     wrong = {**env, "SYNERGY7_EXECUTION__PROOF_ENDPOINTS": "2"}
     ill = run_cli("doctor", cwd=tmp_path, env=wrong)
     assert ill.returncode == 1
-    assert ill.stdout.splitlines()[-1] == "checks=1 failed=1 warnings=0"
+    assert ill.stdout.splitlines()[-1] == "checks=2 failed=1 warnings=0"
+
+
+def test_everything_that_the_mainnet_example_lacks_is_told_at_once(tmp_path: Path) -> None:
+    """Guards, endpoints and key, each with what to do; without a network at hand."""
+    example = ROOT / "docs" / "examples" / "config.mainnet.yaml"
+    told = run_cli("doctor", cwd=tmp_path, env={"SYNERGY7_CONFIG": str(example)})
+    assert told.returncode == 1
+    *checks, counts = told.stdout.splitlines()
+    assert [line.split()[2] for line in checks] == [
+        "NO_API_KEYS:",
+        "NO_ENDPOINTS:",
+        "WALLET_MISSING:",
+    ]
+    assert all(" -> " in line for line in checks)
+    assert counts == "checks=3 failed=3 warnings=0"
