@@ -86,7 +86,7 @@ RULES: Final[Mapping[ReasonCode, Rule]] = MappingProxyType(
         # why an order was rejected or ended: as an answer, the signal was refused for it
         _C.PRICE_LIMIT: _invalid("The market is outside the price limit"),
         _C.PRICE_IMPACT: _invalid("The swap would move the price too far"),
-        _C.MID_PRICE_GAP: _invalid("The market's pools disagree on the price"),
+        _C.MID_PRICE_GAP: _later("The market's pools disagree on the price", 1),
         _C.SLIPPAGE_EXCEEDED: _invalid("The price moved beyond the slippage limit"),
         _C.INSUFFICIENT_FUNDS: _invalid("The wallet's funds are insufficient"),
         _C.INSUFFICIENT_LIQUIDITY: _invalid("The market's liquidity is insufficient"),

@@ -21,7 +21,7 @@ from app.bootstrap.markets import build_markets
 from app.bootstrap.methods import MethodsBuilder, Surroundings
 from app.bootstrap.upkeep import refuse_other_cluster
 from app.domain.documents import LAMPORTS_DECIMALS, sol_string
-from app.domain.errors import StartupError, Synergy7Error
+from app.domain.errors import StartupError, Synergy7Error, TransientError
 from app.domain.events import EventKind
 from app.domain.market import Markets
 from app.domain.money import amount_string, to_base_units
@@ -243,9 +243,9 @@ def _standing(value: object) -> tuple[int | None, int | None]:
 
 
 def _said(answer: object) -> str:
-    """Say what came instead of a result; never a URL."""
+    """Say what came instead of a result; never the answer's own words: some repeat the URL, and its key."""
     if isinstance(answer, RpcError):
-        return f"refused with HTTP {answer.http}, code {answer.code}: {answer.message}"
+        return f"refused with HTTP {answer.http}, code {answer.code}"
     if isinstance(answer, Garbled):
         return "answered with something that is no JSON-RPC"
     return f"no answer ({answer.why})" if hasattr(answer, "why") else "no answer"
@@ -295,6 +295,8 @@ def _methods(methods: MethodsBuilder, settings: Settings) -> Sequence[Check]:
         paying.refuse_too_dear([each.needs for each in made.values()], settings)
     except StartupError as error:
         return [_failed("methods", error)]
+    except ValueError as error:
+        return [Check("methods", Verdict.FAILED, str(error), "mend fees in config.yaml")]
     checks = []
     for name, executor in made.items():
         payees = executor.needs.payees
@@ -378,7 +380,10 @@ async def _money(
 
 async def _pools(trading: TransactionTrading, markets: Markets) -> AsyncIterator[Check]:
     """Probe the programs and read every pool, its mints and its price."""
-    await trading.probe()
+    try:
+        await trading.probe()
+    except TransientError as error:
+        yield _failed("programs", error)
     rules = SignalRules(markets=markets, methods=())
     for market in await trading.desk(rules).markets():
         for pool in market["pools"]:  # type: ignore[attr-defined]

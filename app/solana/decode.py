@@ -4,6 +4,8 @@ import base64
 from collections.abc import Mapping
 from typing import Final
 
+from solders.pubkey import Pubkey
+
 from app.domain.attempt import Blockhash
 from app.domain.outcome import Absent, Commitment, Heights, Seen
 from app.engine.ports import Account, LandedTransaction, Simulation, Snapshot
@@ -132,7 +134,9 @@ def _account(value: Mapping[str, object]) -> Account:
     if not data:
         raise ValueError("an account without data")
     raw = base64.b64decode(text(data[0]), validate=True)
-    return Account(integer(value.get("lamports")), text(value.get("owner")), raw)
+    owner = text(value.get("owner"))
+    Pubkey.from_string(owner)  # ValueError for what is no address: who reads further relies on it
+    return Account(integer(value.get("lamports")), owner, raw)
 
 
 def recent_fees(result: object) -> list[int]:

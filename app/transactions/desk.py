@@ -132,12 +132,12 @@ def _pool(board: Board, market: Market, ref: PoolRef) -> Document:
     except (RefusedError, TransientError) as error:
         return {**shown, "fee_bps": None, "mid_price": None, **_trouble(error)}
     bps = Decimal(pool.fee_millionths * BPS) / _MILLIONTHS
-    return {
-        **shown,
-        "fee_bps": decimal_string(bps),
-        "mid_price": _mid_price(board, market, ref),
-        **_trouble(None),
-    }
+    shown |= {"fee_bps": decimal_string(bps), "mid_price": _mid_price(board, market, ref)}
+    try:
+        pool.require_open()
+    except (RefusedError, TransientError) as error:
+        return {**shown, **_trouble(error)}
+    return {**shown, **_trouble(None)}
 
 
 def _trouble(error: Synergy7Error | None) -> Document:

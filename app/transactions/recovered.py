@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from solders.compute_budget import ID as COMPUTE_BUDGET
 from solders.instruction import Instruction
 from solders.message import MessageV0
+from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from app.domain.attempt import Blockhash, Signed, Spend
@@ -17,7 +18,12 @@ from app.domain.signal import US, Action
 from app.engine.recovery_port import Found, Mention, Recovered
 from app.transactions import fees
 from app.transactions.guard import decompile, transfer_lamports
-from app.transactions.tokens import MEMO_PROGRAM, SYSTEM_PROGRAM
+from app.transactions.tokens import (
+    MEMO_PROGRAM,
+    SYSTEM_PROGRAM,
+    TOKEN_PROGRAMS,
+    associated_address,
+)
 from app.transactions.venues.base import Terms, Venue
 
 BLOCKHASH_SLOTS_MAX = 300
@@ -142,19 +148,19 @@ def _placed(
 
 
 def _directed(terms: Terms, mints: Mapping[str, str]) -> Terms:
-    """Put the vaults in order by the mints of the wallet's accounts, where the bytes do not say it.
+    """Put the vaults in order by whose account the swap was paid from or into, where the bytes do not say.
 
-    One of the two is no temporary account, and so in the record even of a failed transaction.
+    One of the two is the wallet's associated account of its mint, even where the transaction failed
+    before it was created; the other may be a temporary one.
     """
-    if terms.directed:
-        return terms
     mint_in, mint_out = (mints.get(str(each)) for each in (terms.vault_in, terms.vault_out))
-    source, destination = (
-        mints.get(str(each)) for each in (terms.user.source, terms.user.destination)
-    )
-    turned = (source is not None and source == mint_out) or (
-        destination is not None and destination == mint_in
-    )
+    if terms.directed or mint_in is None or mint_out is None:
+        return terms
+    owner, turned = terms.user.owner, False
+    for program in TOKEN_PROGRAMS:
+        pays_out = associated_address(owner, Pubkey.from_string(mint_out), program)
+        gets_in = associated_address(owner, Pubkey.from_string(mint_in), program)
+        turned |= terms.user.source == pays_out or terms.user.destination == gets_in
     return replace(terms, vault_in=terms.vault_out, vault_out=terms.vault_in) if turned else terms
 
 

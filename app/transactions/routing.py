@@ -1,6 +1,5 @@
 """Which of a market's pools an order trades on: the best net outcome, at a price that can be believed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ class Route:
 
     quote: Quote
     impact_bps: int
-    """How much worse than the pool's own price, without its fee, the swap trades; rounded up."""
+    """How far from the pool's own price the swap trades on average, fees aside; rounded up."""
     units: int
 
 
@@ -43,28 +42,38 @@ class Router:
         self._unit_price = unit_price_micro_lamports
 
     def best(self, board: Board, market: Market, intent: SwapIntent) -> Route:
-        """Give the best route.
+        """Give the best route that passes the guards.
 
         Raises RefusedError or TransientError: the first pool's own when none can do the swap (a passing
-        one first), PRICE_IMPACT when the best would move the price too far, MID_PRICE_GAP while no other
-        pool's price is near the best one's.
+        one first); when none passes, what the best one met: PRICE_IMPACT when it would trade too far from
+        its own price, MID_PRICE_GAP while no other pool's price is near.
         """
         offers, troubles = self._offers(board, market, intent)
         if not offers:
             raise next((each for each in troubles if isinstance(each, TransientError)), troubles[0])
-        chosen = max(offers, key=lambda each: self._outcome(board, market, intent, each))
-        impact = _impact_bps(market, intent, chosen)
-        _require_impact(market, chosen, impact)
-        _require_mid(board, market, intent, chosen)
+        offers.sort(key=lambda each: self._outcome(board, market, intent, each), reverse=True)
+        refusals: list[Synergy7Error] = []
+        for offer in offers:
+            try:
+                return self._route(board, market, intent, offer)
+            except (RefusedError, TransientError) as error:
+                refusals.append(error)
+        raise refusals[0]
+
+    def _route(self, board: Board, market: Market, intent: SwapIntent, offer: _Offer) -> Route:
+        """Let an offer pass the guards."""
+        impact = _impact_bps(market, intent, offer)
+        _require_impact(market, offer, impact)
+        _require_mid(board, market, intent, offer)
         quote = Quote(
-            pool=chosen.ref,
+            pool=offer.ref,
             intent=intent,
-            amount_in=chosen.priced.amount_in,
-            amount_out=chosen.priced.amount_out,
-            venue_fee=chosen.priced.venue_fee,
+            amount_in=offer.priced.amount_in,
+            amount_out=offer.priced.amount_out,
+            venue_fee=offer.priced.venue_fee,
             slot=board.slot(market.name),
         )
-        return Route(quote, impact, chosen.priced.units)
+        return Route(quote, impact, offer.priced.units)
 
     def _offers(
         self, board: Board, market: Market, intent: SwapIntent
@@ -96,15 +105,13 @@ def _in_token(board: Board, token: Token, amount: int, lamports: int) -> int:
 
 
 def _impact_bps(market: Market, intent: SwapIntent, offer: _Offer) -> int:
-    """Hold what the swap gives against the pool's own price for what is left after its fee.
+    """Hold what moved through the pool, free of every fee, against the pool's own price.
 
-    What rounding alone can take, a unit of what is received and two of what is paid, is no impact.
+    What rounding alone can take, a unit of what comes out and two of what goes in, is no impact.
     """
     paid, _ = tokens_of(market, intent)
-    priced = offer.priced
-    traded = max(priced.amount_in - priced.venue_fee - 2, 0)
-    ideal = offer.pool.worth(paid.mint, traded)
-    lost = ideal - priced.amount_out - 1
+    ideal = offer.pool.worth(paid.mint, max(offer.priced.moved_in - 2, 0))
+    lost = ideal - offer.priced.moved_out - 1
     return ceil_div(lost * BPS, ideal) if lost > 0 else 0
 
 
@@ -112,7 +119,7 @@ def _require_impact(market: Market, offer: _Offer, impact: int) -> None:
     most = market.impact_bps_max
     if most is not None and impact > most:
         what = (
-            f"the swap would move the price of pool {offer.ref.address} by {impact} basis points, "
+            f"the swap would trade {impact} basis points from the price of pool {offer.ref.address}, "
             f"{most} at most are accepted"
         )
         todo = "trade a smaller size, or raise the market's max_price_impact_bps"
@@ -120,32 +127,50 @@ def _require_impact(market: Market, offer: _Offer, impact: int) -> None:
 
 
 def _require_mid(board: Board, market: Market, intent: SwapIntent, offer: _Offer) -> None:
-    """See that another pool's price is near: a manipulated pool is quoted exactly too."""
+    """See that another pool's price is near: a manipulated pool is quoted exactly too.
+
+    Pools that are closed, empty or wrong confirm nothing, and are not waited for. One that cannot be read
+    just now is, unless another confirms.
+    """
     most = market.mid_gap_bps_max
-    others = _other_mids(board, market, intent, offer.ref)
-    if most is None or not others:
+    if most is None:
         return
     mid = _mid(offer.pool, market, intent)
-    gap = min(ceil_div(abs(mid - other) * BPS, max(other, 1)) for other in others)
-    if gap > most:
-        what = (
-            f"the price of pool {offer.ref.address} is {gap} basis points from that of the nearest "
-            f"other pool of {market.name}, {most} at most are accepted"
-        )
-        todo = "wait until the pools agree, or raise the market's max_mid_gap_bps"
-        raise TransientError(ReasonCode.MID_PRICE_GAP, what, todo=todo)
-
-
-def _other_mids(board: Board, market: Market, intent: SwapIntent, chosen: PoolRef) -> Sequence[int]:
-    mids: list[int] = []
+    gaps: list[int] = []
+    unread: TransientError | None = None
     for ref in market.pools:
-        if ref == chosen:
+        if ref == offer.ref:
             continue
         try:
-            mids.append(_mid(board.pool(market.name, ref), market, intent))
-        except (RefusedError, TransientError):
-            continue  # a pool that cannot be read tells no price
-    return mids
+            other = _confirming(board, market, intent, ref)
+        except TransientError as error:
+            unread = error
+        except RefusedError:
+            continue  # it will not trade, whatever price it shows
+        else:
+            gaps.append(ceil_div(abs(mid - other) * BPS, max(other, 1)))
+    if min(gaps, default=most + 1) <= most:
+        return
+    if gaps:
+        raise _unconfirmed(market, offer, min(gaps), most)
+    if unread is not None:
+        raise unread
+
+
+def _confirming(board: Board, market: Market, intent: SwapIntent, ref: PoolRef) -> int:
+    """Give the price of a pool that could trade now."""
+    pool = board.pool(market.name, ref)
+    pool.require_open()
+    return _mid(pool, market, intent)
+
+
+def _unconfirmed(market: Market, offer: _Offer, gap: int, most: int) -> TransientError:
+    what = (
+        f"the price of pool {offer.ref.address} is {gap} basis points from that of the nearest "
+        f"other pool of {market.name}, {most} at most are accepted"
+    )
+    todo = "wait until the pools agree, or raise the market's max_mid_gap_bps"
+    return TransientError(ReasonCode.MID_PRICE_GAP, what, todo=todo)
 
 
 def _mid(pool: Pool, market: Market, intent: SwapIntent) -> int:

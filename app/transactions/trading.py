@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
+import structlog
 from solders.hash import Hash
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
@@ -50,6 +52,7 @@ from app.transactions.tokens import random_seed
 from app.transactions.venues import known_venues
 from app.transactions.venues.base import Report, Venue
 
+_log = structlog.get_logger(__name__)
 DEFAULT_POLICY: Final = FeePolicy()
 """A fixed price, and no cap on an order."""
 SIGN_SECONDS_MAX: Final = 5
@@ -83,6 +86,8 @@ class TransactionTrading:
         self._markets = dict(markets)
         self.venues = known_venues()
         """By the names that pools use."""
+        used = {ref.venue for market in self._markets.values() for ref in market.pools}
+        self._unprobed = {venue for name, venue in self.venues.items() if name in used}
         _require_venues(self._markets, self.venues)
         if fee_policy.fee_max_bps is not None:
             _require_values(self._markets)
@@ -105,7 +110,7 @@ class TransactionTrading:
         Raises RefusedError(POOL_INVALID) naming the market, or TransientError when the chain cannot
         be read.
         """
-        await self.probe()
+        await self._find_forms()
         board = await self._pools.board()
         for market in self._markets.values():
             for ref in market.pools:
@@ -130,17 +135,25 @@ class TransactionTrading:
 
         Raises TransientError when that cannot be told.
         """
-        used = {ref.venue for market in self._markets.values() for ref in market.pools}
         payer = Pubkey.from_string(next(iter(self._signers.values())).address)
-        for venue in (self.venues[name] for name in sorted(used)):
+        for venue in tuple(self._unprobed):
             probe = venue.probe()
-            if probe is None:
-                continue
-            message = MessageV0.try_compile(payer, [probe], [], Hash.default())
-            simulation = await self._chain.simulate(serialize(message, Signature.default()), 0)
-            if not venue.learn(simulation.error):
-                what = f"the form of {venue.name}'s swaps cannot be told: {simulation.error}"
-                raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what, todo="fund the wallet")
+            if probe is not None:
+                message = MessageV0.try_compile(payer, [probe], [], Hash.default())
+                simulation = await self._chain.simulate(serialize(message, Signature.default()), 0)
+                if not venue.learn(simulation.error):
+                    what = f"the form of {venue.name}'s swaps cannot be told: {simulation.error}"
+                    raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what, todo="fund the wallet")
+            self._unprobed.discard(venue)
+
+    async def _find_forms(self) -> None:
+        """Probe what is not known yet; without an answer only that venue's pools have to wait."""
+        if not self._unprobed:
+            return
+        try:
+            await self.probe()
+        except TransientError as error:
+            _log.warning("the form of a program's swaps is not known yet", why=error.what)
 
     async def aclose(self) -> None:
         """Stop what is under way."""
@@ -150,6 +163,7 @@ class TransactionTrading:
     async def quote(self, order: Order) -> Quoted:
         """Quote an order on the state read in this slot, and bound it."""
         market = self._market(order)
+        await self._find_forms()
         board = await self._pools.board()
         quote = self._router.best(board, market, intent_of(order.signal)).quote
         return Quoted(quote, limit_of(order.signal, market, quote))
@@ -194,8 +208,9 @@ class TransactionTrading:
         """Judge a simulation: None when it did what was quoted, within the bound.
 
         Amounts may differ from the quote when the pool has moved: then the bound decides. From the
-        state that the event tells, the quote must come out the same: else the program is not what it
-        was, and nothing is signed.
+        state that the event tells, the quote must come out the same: else nothing is signed. That may
+        pass, as an event does not tell everything (liquidity beside the price, a fee that was changed):
+        a new read and quote show whether the program itself is another.
         """
         if simulation.error is not None:
             return self.explain(simulation.error, simulation.logs)
@@ -206,7 +221,7 @@ class TransactionTrading:
             # a full log hides the event; the chain still enforces the bound
             return None if logs.truncated(simulation.logs) else _mismatch("no swap event was seen")
         if not _as_quoted(construction, report):
-            return _mismatch("the program did something else than a quote of the same state tells")
+            return _alarm(construction, report)
         return None if _within(report, quote, limit) else _mismatch("amounts beyond the bound")
 
     async def sign(self, draft: Draft, simulation: Simulation, blockhash: Blockhash) -> Signed:
@@ -328,6 +343,20 @@ def _as_quoted(construction: Construction, report: Report) -> bool:
     except (RefusedError, TransientError):
         return False
     return (priced.amount_in, priced.amount_out) == (report.amount_in, report.amount_out)
+
+
+def _alarm(construction: Construction, report: Report) -> Explained:
+    """Tell that a program did otherwise than quoted; the order quotes anew until its deadline."""
+    _log.critical(
+        "a program does otherwise than quoted",
+        venue=construction.venue.name,
+        pool=str(construction.quoted.quote.pool.address),
+        amount_in=report.amount_in,
+        amount_out=report.amount_out,
+        before=report.before,
+    )
+    explained = _mismatch("the program did something else than a quote of the same state tells")
+    return replace(explained, retryable=True)
 
 
 def _within(report: Report, quote: Quote, limit: Limit) -> bool:

@@ -34,7 +34,7 @@ async def test_a_quote_is_asked_for_with_the_fields_of_a_signal(api: Running) ->
     ("error", "status"),
     [
         (RefusedError(ReasonCode.PRICE_IMPACT, "too far"), 422),
-        (TransientError(ReasonCode.MID_PRICE_GAP, "they disagree"), 422),
+        (TransientError(ReasonCode.MID_PRICE_GAP, "they disagree"), 503),
         (TransientError(ReasonCode.CHAIN_UNAVAILABLE, "nobody answers"), 503),
     ],
 )

@@ -33,7 +33,7 @@ from tests.solana.chains import (
     put_forward,
 )
 from tests.solana.server import CLOSE, error, http, node
-from tests.solana.test_decode import ACCOUNTS, SIMULATION, STATUS, TRANSACTION
+from tests.solana.test_decode import ACCOUNTS, OWNER, SIMULATION, STATUS, TRANSACTION
 
 pytestmark = pytest.mark.anyio
 
@@ -293,7 +293,7 @@ async def test_the_next_endpoint_is_asked_when_one_gives_no_sound_answer() -> No
         first = {**DEAD, "getMultipleAccounts": trouble}
         async with chain_of(first, {**DEAD, "getMultipleAccounts": ACCOUNTS}) as (chain, nodes):
             snapshot = await chain.accounts(["one", "two"])
-            assert snapshot == Snapshot(77, {"one": Account(5, "o", b"data"), "two": None})
+            assert snapshot == Snapshot(77, {"one": Account(5, OWNER, b"data"), "two": None})
             assert len(nodes[0].asked("getMultipleAccounts")) == 1
 
 

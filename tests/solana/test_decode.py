@@ -26,11 +26,12 @@ STATUS: dict[str, Any] = {
     "err": None,
     "confirmationStatus": "confirmed",
 }
+OWNER = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"
 STATUSES: dict[str, Any] = {"context": CONTEXT, "value": [STATUS, None]}
 ACCOUNTS: dict[str, Any] = {
     "context": CONTEXT,
     "value": [
-        {"lamports": 5, "owner": "o", "data": [base64.b64encode(b"data").decode(), "base64"]},
+        {"lamports": 5, "owner": OWNER, "data": [base64.b64encode(b"data").decode(), "base64"]},
         None,
     ],
 }
@@ -87,7 +88,12 @@ SOUND: list[tuple[str, Read, Any, object]] = [
     ("blockhash", decode.blockhash, BLOCKHASH, Blockhash("hash", 150, 77)),
     ("heights", decode.heights, EPOCH, Heights(90, 80)),
     ("statuses", statuses, STATUSES, [Seen(70, Commitment.CONFIRMED, None, 77), Absent(77)]),
-    ("accounts", snapshot, ACCOUNTS, Snapshot(77, {"one": Account(5, "o", b"data"), "two": None})),
+    (
+        "accounts",
+        snapshot,
+        ACCOUNTS,
+        Snapshot(77, {"one": Account(5, OWNER, b"data"), "two": None}),
+    ),
     (
         "simulation",
         decode.simulation,
@@ -134,6 +140,8 @@ WRONG: list[tuple[Read, Any, tuple[object, ...], object]] = [
     (snapshot, ACCOUNTS, ("value", 0, "data"), "base64"),
     (snapshot, ACCOUNTS, ("value", 0, "data", 0), "no base64!"),
     (snapshot, ACCOUNTS, ("value", 0, "lamports"), "5"),
+    (snapshot, ACCOUNTS, ("value", 0, "owner"), ""),
+    (snapshot, ACCOUNTS, ("value", 0, "owner"), "nobody"),
     (decode.simulation, SIMULATION, ("value", "logs"), [1]),
     (decode.simulation, SIMULATION, ("value", "unitsConsumed"), -5),
     (decode.recent_fees, FEES, (0,), 5),

@@ -162,6 +162,18 @@ class HeldChain(LiteChain):
         return await super().accounts(addresses)
 
 
+@dataclass
+class ProbedChain(LiteChain):
+    """A chain whose simulations give one error."""
+
+    error: object = None
+    simulated: list[bytes] = field(default_factory=list)
+
+    async def simulate(self, raw: bytes, slot_min: int) -> Simulation:
+        self.simulated.append(raw)
+        return Simulation(self.error, (), 0, slot_min)
+
+
 def raw_error(result: object) -> object | None:
     """Write an error as the JSON-RPC API does; None for a success."""
     if not isinstance(result, FailedTransactionMetadata):

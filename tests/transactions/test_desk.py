@@ -6,11 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from solders.account import Account as SvmAccount
 from solders.pubkey import Pubkey
 
 from app.domain.errors import ReasonCode, RefusedError, SignalError
 from app.domain.market import PoolRef
 from app.domain.signal import Action, SignalRules
+from app.transactions.venues.raydium_cpmm import PROGRAM
 from tests.transactions.kit import Desk, desk, markets, order
 
 pytestmark = pytest.mark.anyio
@@ -109,3 +111,17 @@ async def test_a_pool_that_cannot_be_traded_on_says_why() -> None:
     assert "is no pool of program" in broken["reason"]
     assert (broken["fee_bps"], broken["mid_price"]) == (None, None)
     assert shown["mid_price"] == fine["mid_price"] is not None
+
+
+async def test_a_closed_pool_is_shown_with_the_reason() -> None:
+    """It can be read and has a price, and takes no swap: told before an order finds out."""
+    on, market = desk(), markets()["SOL-USDC"]
+    address = market.pools[0].address
+    account = on.chain.account(str(address))
+    assert account is not None
+    data = account.data[:329] + bytes([4]) + account.data[330:]
+    on.chain.svm.set_account(address, SvmAccount(account.lamports, data, PROGRAM))
+    shown: Any = await on.trading.desk(rules()).markets()
+    (pool,) = next(each for each in shown if each["name"] == "SOL-USDC")["pools"]
+    assert pool["reason_code"] == "MARKET_CLOSED"
+    assert pool["mid_price"] is not None

@@ -14,7 +14,7 @@ from app.domain.memo import client_hash
 from app.domain.order import Order
 from app.domain.signal import Action
 from app.engine.ports import TipNeeds
-from app.transactions.builder import Construction
+from app.transactions.builder import TRANSACTION_BYTES_MAX, Construction
 from app.transactions.guard import decompile
 from app.transactions.tokens import (
     MEMO_PROGRAM,
@@ -291,3 +291,22 @@ def test_the_recorded_program_is_the_one_that_is_called() -> None:
     """The venue calls Raydium's own address, and wraps SOL by the native mint."""
     assert str(PROGRAM) == "CPMMoo8L3F4NbTegBCKVNunggL7H1ZpdTHKxQB5qKP1C"
     assert str(WSOL_MINT) == "So11111111111111111111111111111111111111112"
+
+
+@pytest.mark.anyio
+async def test_the_largest_transaction_that_there_may_be_is_carried() -> None:
+    """A first sale of SOL for a Token-2022 mint on a Whirlpool, three tips, the hundredth attempt."""
+    on = desk()
+    state = load_state("wp_token2022_fee_epoch0")
+    state = state.patched(state.pool, 101, bytes(WSOL_MINT))
+    there = {key: each for key, each in state.complete().items() if each is not None}
+    market = install(on, replace(state, accounts=there), "orca_whirlpool")
+    base, quote = (
+        Token(f"T{places}", mint, places) for mint, places in state.decode().decimals.items()
+    )
+    on.trading = on.with_markets({market.name: replace(market, base=base, quote=quote)})
+    payees = [str(Pubkey.from_bytes(bytes([each] * 32))) for each in (61, 62, 63)]
+    needs = [TipNeeds((payee,), 10_000, 0) for payee in payees]
+    wanted = order(market.name, Action.SELL, size=10**6)
+    draft = await on.trading.draft(wanted, 100, await on.trading.quote(wanted), needs)
+    assert len(draft.raw) == TRANSACTION_BYTES_MAX

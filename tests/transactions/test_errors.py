@@ -42,7 +42,7 @@ CUSTOM = [
     (VENUE, 6777, "Custom6777", "PROGRAM_ERROR", False),
     (WHIRLPOOL, 6036, "AmountOutBelowMinimum", "SLIPPAGE_EXCEEDED", True),
     (WHIRLPOOL, 6037, "AmountInAboveMaximum", "SLIPPAGE_EXCEEDED", True),
-    (WHIRLPOOL, 6038, "TickArraySequenceInvalidIndex", "INSUFFICIENT_LIQUIDITY", False),
+    (WHIRLPOOL, 6038, "TickArraySequenceInvalidIndex", "INSUFFICIENT_LIQUIDITY", True),
     (WHIRLPOOL, 6023, "InvalidTickArraySequence", "PROGRAM_ERROR", True),
     (WHIRLPOOL, 6064, "TradeIsNotEnabled", "MARKET_CLOSED", True),
     (WHIRLPOOL, 6005, "Custom6005", "PROGRAM_ERROR", False),

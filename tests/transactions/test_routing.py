@@ -137,10 +137,12 @@ def test_what_compute_costs_counts(exact_in: bool, cheap: int, dear: int, better
     """An offer that takes 100,000 units more, at 10,000 micro-lamports, must be 1,000 lamports better."""
     refs = {"cheap": PoolRef("a", TIER), "dear": PoolRef("b", POOL)}
     offers = {
-        TIER: Priced(2_000_000, cheap, 0, 0) if exact_in else Priced(cheap, 500_000, 0, 0),
-        POOL: Priced(2_000_000, dear, 0, 100_000)
+        TIER: Priced(2_000_000, cheap, 0, 0, 1, 1)
         if exact_in
-        else Priced(dear, 500_000, 0, 100_000),
+        else Priced(cheap, 500_000, 0, 0, 1, 1),
+        POOL: Priced(2_000_000, dear, 0, 100_000, 1, 1)
+        if exact_in
+        else Priced(dear, 500_000, 0, 100_000, 1, 1),
     }
     both = replace(market(), pools=tuple(refs.values()))
     intent = SwapIntent(True, exact_in, 2_000_000 if exact_in else 500_000)
@@ -189,3 +191,40 @@ async def test_a_pool_that_tells_nothing_confirms_nothing_and_stops_nothing() ->
     gone = PoolRef("raydium_cpmm", Pubkey.from_bytes(bytes([99] * 32)))
     with_both(on, gone, mid_gap_bps_max=1)
     assert (await on.trading.quote(order())).quote.pool == market().pools[0]
+
+
+async def test_a_thin_pool_of_a_better_price_does_not_stop_the_market() -> None:
+    """Its offer looks best, and fails a guard: the next best that passes both is taken."""
+    on = desk()
+    thin = second_pool(on, rate=100, depth=0.01, price=1.03)
+    with_both(on, thin, impact_bps_max=100)
+    wanted = order("SOL-USDC", Action.SELL, size=10 * 10**9)
+    alone = on.with_markets({"SOL-USDC": replace(market(), pools=(thin,))})
+    assert (await alone.quote(wanted)).quote.amount_out > 0
+    assert (await on.trading.quote(wanted)).quote.pool == market().pools[0]
+
+
+async def test_closed_pools_confirm_nothing_and_an_unread_one_is_waited_for() -> None:
+    """A price that nobody could trade at says nothing; what cannot be read just now may say no."""
+    on = desk()
+    other = second_pool(on, rate=2_500, depth=1, price=1.5)
+    data = read(on, POOL)
+    closed = data[:329] + bytes([4]) + data[330:]
+    on.chain.svm.set_account(POOL, SvmAccount(10**9, closed, PROGRAM))
+    with_both(on, other, mid_gap_bps_max=300)
+    assert (await on.trading.quote(order())).quote.pool == market().pools[0]
+    later = data[:373] + (2**40).to_bytes(8, "little") + data[381:]
+    on.chain.svm.set_account(POOL, SvmAccount(10**9, later, PROGRAM))
+    with_both(on, other, mid_gap_bps_max=300)
+    with pytest.raises(TransientError) as caught:
+        await on.trading.quote(order())
+    assert caught.value.code is ReasonCode.MARKET_CLOSED
+
+
+async def test_fees_are_no_impact() -> None:
+    """A fee of 4 % on what is paid leaves the impact at nothing."""
+    on = desk()
+    dear = second_pool(on, rate=40_000, depth=1)
+    trading = on.with_markets({"SOL-USDC": replace(market(), pools=(dear,), impact_bps_max=5)})
+    for action in Action:
+        assert (await trading.quote(order("SOL-USDC", action))).quote.pool == dear

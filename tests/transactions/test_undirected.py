@@ -3,6 +3,7 @@
 import base64
 import struct
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from solders.account import Account as SvmAccount
@@ -11,9 +12,10 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from app.domain.attempt import Signed
+from app.domain.errors import TransientError
 from app.domain.market import PoolRef
 from app.domain.order import Order
-from app.domain.signal import Action
+from app.domain.signal import Action, SignalRules
 from app.engine.ports import LandedTransaction, Simulation
 from app.engine.recovery_port import Found, Mention
 from app.transactions.fills import read_fill
@@ -21,7 +23,17 @@ from app.transactions.recovered import read_recovered
 from app.transactions.tokens import TOKEN_PROGRAM, associated_address
 from app.transactions.venues import known_venues
 from app.transactions.venues.raydium_amm_v4 import AUTHORITY, PROGRAM
-from tests.transactions.kit import UNIX_TIME, WALLET, Desk, desk, markets, order, stored
+from tests.transactions.kit import (
+    UNIX_TIME,
+    WALLET,
+    Desk,
+    ProbedChain,
+    desk,
+    markets,
+    open_trading,
+    order,
+    stored,
+)
 
 pytestmark = pytest.mark.anyio
 POOL, COIN_VAULT, PC_VAULT = (Pubkey.from_bytes(bytes([each] * 32)) for each in (41, 42, 43))
@@ -47,6 +59,7 @@ def open_pool(on: Desk) -> None:
         account = SvmAccount(10**9 + amount, held.ljust(165, b"\0"), TOKEN_PROGRAM)
         on.chain.svm.set_account(vault, account)
     on.trading = on.with_markets({"SOL-USDC": ON_AMM})
+    assert on.trading.venues[VENUE].learn({"InstructionError": [0, "NotEnoughAccountKeys"]})
 
 
 @dataclass(frozen=True)
@@ -133,13 +146,11 @@ async def test_a_fill_is_the_same_from_log_and_balances(action: Action) -> None:
 @pytest.mark.parametrize("failed", [True, False])
 @pytest.mark.parametrize("action", list(Action))
 async def test_a_recovered_order_has_its_direction(action: Action, failed: bool) -> None:
-    """By the mint of the wallet's account, even when the swap failed and nothing moved."""
+    """By the address of the wallet's account, even when the swap failed before that was created."""
     swap = await Swapped.of(action, failed=failed)
     mints = {str(COIN_VAULT): str(COIN), str(PC_VAULT): str(PC)}
     message = VersionedTransaction.from_bytes(swap.signed.raw).message
-    usdc = associated_address(WALLET.pubkey(), PC, TOKEN_PROGRAM)
-    assert usdc in message.account_keys
-    mints[str(usdc)] = str(PC)  # the temporary account of wrapped SOL is in no record
+    assert associated_address(WALLET.pubkey(), PC, TOKEN_PROGRAM) in message.account_keys
     told = read_recovered(
         Found(swap.signed.raw, swap.landed, mints, UNIX_TIME),
         Mention(swap.signed.signature, 9, failed=failed, memo=None, unix_time=UNIX_TIME),
@@ -152,3 +163,26 @@ async def test_a_recovered_order_has_its_direction(action: Action, failed: bool)
     assert (told.market, told.action) == ("SOL-USDC", action)
     assert told.signed.quote.pool.venue == VENUE
     assert told.size == swap.wanted.signal.size
+
+
+async def test_a_form_that_cannot_be_told_leaves_the_other_pools() -> None:
+    """An absent wallet hides what the program takes: its pools wait, the rest trades; later it is told."""
+    on = desk()
+    open_pool(on)
+    both = {"SOL-USDC": replace(ON_AMM, pools=(*ON_AMM.pools, *MARKET.pools))}
+    chain = ProbedChain(on.chain.svm, error="AccountNotFound")
+    trading = open_trading(chain, on.clock, markets=both)
+    await trading.verify()
+    assert (await trading.quote(order())).quote.pool == MARKET.pools[0]
+    with pytest.raises(TransientError, match="cannot be told"):
+        await trading.probe()
+    shown: Any = await trading.desk(SignalRules(markets=both, methods=())).markets()
+    assert shown[0]["pools"][0]["reason_code"] == "CHAIN_UNAVAILABLE"
+    chain.error = {"InstructionError": [0, "NotEnoughAccountKeys"]}
+    probed = len(chain.simulated) + 1
+    for _ in range(3):
+        await trading.quote(order())
+    assert len(chain.simulated) == probed
+    alone = replace(both["SOL-USDC"], pools=ON_AMM.pools)
+    later = open_trading(chain, on.clock, markets={"SOL-USDC": alone})
+    assert (await later.quote(order())).quote.pool == ON_AMM.pools[0]

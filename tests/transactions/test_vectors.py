@@ -109,11 +109,13 @@ def test_a_sequence_goes_on_from_where_the_case_before_left_the_pool(tmp_path: P
 
 
 def test_a_folder_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing folder is an error of its own; one without files has nothing to check."""
+    """A missing folder, or one without any case, is an error of its own: nothing was checked."""
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "is no folder" in capsys.readouterr().err
-    assert main([str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "0 checked, 0 wrong, 0 skipped\n"
+    assert main([str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert told.out == "0 checked, 0 wrong, 0 skipped\n"
+    assert "holds no cases" in told.err
 
 
 def test_the_fee_told_is_the_fee_booked() -> None:

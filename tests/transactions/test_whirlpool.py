@@ -266,6 +266,43 @@ def test_a_swap_that_would_cross_too_many_ticks_is_refused() -> None:
     assert caught.value.code is ReasonCode.INSUFFICIENT_LIQUIDITY
 
 
+def test_a_transfer_fee_is_no_price_impact() -> None:
+    """What moves the price is free of every fee: of the pool, and of both mints."""
+    fee = TransferFee(500, 2**60)
+    taxed = replace(
+        PLAIN, mints=(replace(PLAIN.mints[0], fee=fee), replace(PLAIN.mints[1], fee=fee))
+    )
+    for exact_in in (True, False):
+        found = taxed.quote(swap(taxed, 10**9, a_to_b=True, exact_in=exact_in))
+        assert found.moved_in < found.amount_in * 96 // 100
+        assert found.moved_out > found.amount_out * 104 // 100
+        first = taxed.account.mints[0]
+        assert abs(taxed.worth(first, found.moved_in) - found.moved_out) * 10_000 < found.moved_out
+
+
+def test_a_swap_of_too_many_steps_is_given_up_on_the_way() -> None:
+    """An adaptive fee makes a step of every group: the quote stops where it could not run any more."""
+    hot = POOLS["wp_adaptive_hot"]
+    assert hot.oracle is not None
+    tight = replace(hot.oracle.constants, group_size=1, accumulator_max=2**31)
+    pool = replace(hot, oracle=replace(hot.oracle, constants=tight))
+    wanted = swap(pool, 10**13, a_to_b=True, exact_in=True)
+    with pytest.raises(SwapRefused) as caught:
+        pool.outcome(wanted, steps_max=50)
+    assert caught.value.code == 6038
+    with pytest.raises(RefusedError) as refused:
+        pool.quote(wanted)
+    assert refused.value.code is ReasonCode.INSUFFICIENT_LIQUIDITY
+
+
+def test_a_pool_without_liquidity_at_its_price_is_not_open() -> None:
+    """Its price is nobody's offer."""
+    empty = replace(PLAIN, account=replace(PLAIN.account, liquidity=0))
+    with pytest.raises(RefusedError, match="no liquidity"):
+        empty.require_open()
+    PLAIN.require_open()
+
+
 def test_refusals_say_whether_waiting_helps() -> None:
     """A pool that opens later waits; too large a swap ends; dust is told as too small."""
     later = load_state("wp_adaptive_not_open").decode()

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.vectors.check import check_folder, lines
+from tests.vectors.check import FILES, check_folder, lines
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check the folder and report; 2 when there is none."""
+    """Check the folder and report; 2 when there are none."""
     parser = argparse.ArgumentParser(prog="python -m tests.vectors", description=__doc__)
     parser.add_argument("folder", metavar="DIR", type=Path)
     folder: Path = parser.parse_args(arguments).folder
@@ -18,6 +18,9 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     result = check_folder(folder)
     sys.stdout.writelines(f"{line}\n" for line in lines(result))
+    if not result.checked and not result.skipped:
+        sys.stderr.write(f"{folder} holds no cases; name the folder that has {FILES[0]}\n")
+        return 2
     return 1 if result.wrong else 0
 
 

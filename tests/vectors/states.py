@@ -15,6 +15,8 @@ from app.sandbox.layouts import encode_mint
 from app.transactions.tokens import TOKEN_PROGRAM
 from app.transactions.venues import known_venues
 from app.transactions.venues.base import Accounts, Moment, Pool, Venue
+from app.transactions.venues.raydium_amm_v4 import PROGRAM as AMM_V4
+from app.transactions.venues.raydium_amm_v4 import RaydiumAmmV4
 
 MINT_RENT = 1_461_600
 PLAIN_DECIMALS = 6
@@ -73,6 +75,10 @@ class State:
 AMOUNT_AT = 64
 _MINTS_AT = {"orca_whirlpool": (101, 181), "raydium_amm_v4": (400, 432), "raydium_cpmm": (168, 200)}
 _CPMM_DECIMALS_AT = (331, 332)
+_VENUES: Mapping[str, Venue] = {
+    **{str(venue.program): venue for venue in known_venues().values()},
+    str(AMM_V4): RaydiumAmmV4(short=False),  # as the recorded build takes its swaps
+}
 
 
 def load_state(folder: Path, name: str) -> State:
@@ -84,15 +90,13 @@ def load_state(folder: Path, name: str) -> State:
     }
     pool = accounts[document["pool"]]
     assert pool is not None
-    venues = {str(venue.program): venue for venue in known_venues().values()}
     key = Pubkey.from_string(document["pool"])
-    return State(venues[pool.owner], key, accounts, document["clock_unix"], document["epoch"])
+    return State(_VENUES[pool.owner], key, accounts, document["clock_unix"], document["epoch"])
 
 
 def _plain_mints(pool: Account) -> Mapping[str, Account]:
     """Make SPL Token mints, which recordings leave out."""
-    venues = {str(venue.program): name for name, venue in known_venues().items()}
-    name = venues.get(pool.owner, "")
+    name = _VENUES[pool.owner].name if pool.owner in _VENUES else ""
     keys = [Pubkey.from_bytes(pool.data[at : at + 32]) for at in _MINTS_AT.get(name, ())]
     recorded = [pool.data[at] for at in _CPMM_DECIMALS_AT] if name == "raydium_cpmm" else None
     decimals = recorded or [9 if key == WSOL_MINT else PLAIN_DECIMALS for key in keys]

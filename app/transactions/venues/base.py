@@ -44,6 +44,10 @@ class Priced:
     venue_fee: int
     units: int
     """Compute units that the swap takes, about."""
+    moved_in: int
+    """What moves the price: what is paid less every fee on it."""
+    moved_out: int
+    """What the pool gives for that, before any fee is taken off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,10 @@ class Pool(Protocol):
     @property
     def fee_millionths(self) -> int:
         """The fee on what is paid, in millionths, rounded down; of an adaptive fee the least."""
+        ...
+
+    def require_open(self) -> None:
+        """Pass when the pool takes swaps now: TransientError when it will, RefusedError when not."""
         ...
 
     def quote(self, swap: Swap) -> Priced:

@@ -113,33 +113,45 @@ class Whirlpool:
     def quote(self, swap: Swap) -> Priced:
         """Price a swap exactly as the program would in this state."""
         try:
-            outcome = self.outcome(swap)
+            outcome = self.outcome(swap, steps_max=STEPS_MAX)
         except SwapRefused as error:
             raise self._refusal(error.code) from error
         trade = outcome.trade
         partial = outcome.amount_in != swap.amount if swap.exact_in else False
-        if partial or trade.crossed > CROSSINGS_MAX or trade.steps > STEPS_MAX:
+        if partial or trade.crossed > CROSSINGS_MAX:
             raise self._refusal(ARRAYS_EXHAUSTED)
         if min(outcome.amount_in, outcome.amount_out) <= 0:
             what = "the amount is so small that one side of the swap rounds to zero"
             raise RefusedError(ReasonCode.SIZE_TOO_SMALL, what, todo="trade a larger size")
         units = _UNITS + _UNITS_CROSSING * trade.crossed + _UNITS_STEP * trade.steps
-        return Priced(outcome.amount_in, outcome.amount_out, trade.fee, units)
+        moved_in, moved_out = trade.amount_in - trade.fee, trade.amount_out
+        amounts = (outcome.amount_in, outcome.amount_out)
+        return Priced(*amounts, trade.fee, units, moved_in, moved_out)
 
-    def outcome(self, swap: Swap, sqrt_price_limit: int = 0) -> Outcome:
+    def require_open(self) -> None:
+        """Pass when the pool takes swaps now, and there is liquidity at its price."""
+        try:
+            self._require_enabled()
+        except SwapRefused as error:
+            raise self._refusal(error.code) from error
+        if self.account.liquidity == 0:
+            what = f"pool {self.address} has no liquidity at its price"
+            raise RefusedError(ReasonCode.INSUFFICIENT_LIQUIDITY, what)
+
+    def outcome(
+        self, swap: Swap, sqrt_price_limit: int = 0, *, steps_max: int | None = None
+    ) -> Outcome:
         """Do a swap on paper, of whatever size. Raises SwapRefused with the program's own code.
 
         Amounts are the trader's: transfer fees come on top of what the pool takes, and off what it
-        gives. `sqrt_price_limit` 0 is none.
+        gives. `sqrt_price_limit` 0 is none; after `steps_max` steps it is too large.
         """
         side = self._side_in(swap)
         fee_in, fee_out = self.mints[side].fee, self.mints[1 - side].fee
-        self._require_open()
+        self._require_enabled()
         amount = swap.amount
         amount += -fee_in.of(amount) if swap.exact_in else fee_out.on_top(amount)
-        trade, variables = self._run(
-            amount, sqrt_price_limit, a_to_b=side == 0, exact_in=swap.exact_in
-        )
+        trade, variables = self._run(swap, amount, sqrt_price_limit, steps_max, a_to_b=side == 0)
         if not swap.exact_in:
             paid = trade.amount_in + fee_in.on_top(trade.amount_in)
             whole = trade.amount_out == amount
@@ -200,14 +212,14 @@ class Whirlpool:
         spare = [behind] if behind in self.arrays else []
         return [*ahead, *[ahead[-1]] * (ARRAYS_MAX - len(ahead))], spare
 
-    def _require_open(self) -> None:
+    def _require_enabled(self) -> None:
         if self.oracle is not None and self.unix_time < self.oracle.enabled_at:
             raise SwapRefused(NOT_ENABLED)
         if self.unix_time < self.account.rewarded_at:
             raise SwapRefused(INVALID_TIMESTAMP)
 
     def _run(
-        self, amount: int, limit: int, *, a_to_b: bool, exact_in: bool
+        self, swap: Swap, amount: int, limit: int, steps_max: int | None, *, a_to_b: bool
     ) -> tuple[Trade, Variables | None]:
         pool = self.account
         place = Range(pool.sqrt_price, pool.tick, pool.liquidity)
@@ -220,8 +232,9 @@ class Whirlpool:
             rate,
             amount=amount,
             a_to_b=a_to_b,
-            exact_in=exact_in,
+            exact_in=swap.exact_in,
             sqrt_price_limit=limit,
+            steps_max=steps_max,
         )
         if isinstance(rate, FixedRate):
             return trade, None
@@ -242,7 +255,7 @@ class Whirlpool:
     def _refusal(self, code: int) -> Synergy7Error:
         meaning = MEANINGS[code]
         what = f"pool {self.address}: {meaning.words}"
-        if meaning.retryable:
+        if meaning.retryable and code != ARRAYS_EXHAUSTED:
             return TransientError(meaning.code, what)
         return RefusedError(meaning.code, what, todo="trade another size")
 

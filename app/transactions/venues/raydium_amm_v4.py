@@ -97,8 +97,8 @@ class AmmV4Pool:
     open_time: int
     unix_time: int
     open_orders: Pubkey
-    short: bool
-    """Swaps in the short form."""
+    short: bool | None
+    """Swaps in the short form; None while the form is not known, and nothing is quoted."""
 
     @property
     def decimals(self) -> Mapping[Pubkey, int]:
@@ -112,7 +112,7 @@ class AmmV4Pool:
 
     def quote(self, swap: Swap) -> Priced:
         """Price a swap exactly as the program would in this state."""
-        self._require_open()
+        self.require_open()
         side = self._side_in(swap)
         priced = self._exact_in(swap, side) if swap.exact_in else self._exact_out(swap, side)
         if min(priced.amount_in, priced.amount_out) <= 0:
@@ -160,7 +160,11 @@ class AmmV4Pool:
         coin, pc = report.before
         return replace(self, reserves=(coin, pc))
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Pass when the pool takes swaps now, in a form that is known."""
+        if self.short is None:
+            what = "the form in which Raydium AMM v4 takes swaps is not known yet"
+            raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what, todo="fund the wallet")
         if self.status == _WAITING and self.unix_time < self.open_time:
             what = f"pool {self.address} opens in {self.open_time - self.unix_time} s"
             raise TransientError(ReasonCode.MARKET_CLOSED, what)
@@ -179,7 +183,8 @@ class AmmV4Pool:
         reserve_in, reserve_out = self.reserves[side], self.reserves[1 - side]
         fee = ceil_div(swap.amount * numerator, denominator)
         net = swap.amount - fee
-        return Priced(swap.amount, net * reserve_out // (reserve_in + net), fee, _UNITS)
+        out = net * reserve_out // (reserve_in + net)
+        return Priced(swap.amount, out, fee, _UNITS, net, out)
 
     def _exact_out(self, swap: Swap, side: int) -> Priced:
         numerator, denominator = self.fee
@@ -189,7 +194,7 @@ class AmmV4Pool:
             raise RefusedError(ReasonCode.INSUFFICIENT_LIQUIDITY, what, todo="trade a smaller size")
         net = ceil_div(reserve_in * swap.amount, reserve_out - swap.amount)
         paid = ceil_div(net * denominator, denominator - numerator)
-        return Priced(paid, swap.amount, paid - net, _UNITS)
+        return Priced(paid, swap.amount, paid - net, _UNITS, net, swap.amount)
 
 
 class RaydiumAmmV4:
@@ -199,8 +204,8 @@ class RaydiumAmmV4:
     program: Final = PROGRAM
     event_line: Final = "Program log: ray_log: "
 
-    def __init__(self, *, short: bool = True) -> None:
-        """`short` when the deployed program knows the short form of its swaps."""
+    def __init__(self, *, short: bool | None = None) -> None:
+        """`short` when the deployed program knows the short form of its swaps; None: to be probed."""
         self.short = short
 
     def probe(self) -> Instruction:

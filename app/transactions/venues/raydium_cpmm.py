@@ -147,7 +147,7 @@ class CpmmPool:
 
     def quote(self, swap: Swap) -> Priced:
         """Price a swap exactly as the program would in this state."""
-        self._require_open()
+        self.require_open()
         side = self._side_in(swap)
         priced = self._exact_in(swap, side) if swap.exact_in else self._exact_out(swap, side)
         if min(priced.amount_in, priced.amount_out) <= 0:
@@ -187,7 +187,8 @@ class CpmmPool:
         side = self._side_in(swap)
         return replace(self, reserves=(received, paid) if side else (paid, received))
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Pass when the pool takes swaps now."""
         if not self.enabled:
             what = f"swaps are switched off in pool {self.address}"
             raise RefusedError(ReasonCode.MARKET_CLOSED, what)
@@ -212,9 +213,10 @@ class CpmmPool:
         arriving = swap.amount - self.mints[side].fee.of(swap.amount)
         fee = ceil_div(arriving * rates.on_input, _MILLION)
         net = arriving - fee
-        out = net * reserve_out // (reserve_in + net)
-        out -= ceil_div(out * rates.on_output, _MILLION)
-        return Priced(swap.amount, out - self.mints[1 - side].fee.of(out), fee, _UNITS)
+        moved = net * reserve_out // (reserve_in + net)
+        out = moved - ceil_div(moved * rates.on_output, _MILLION)
+        received = out - self.mints[1 - side].fee.of(out)
+        return Priced(swap.amount, received, fee, _UNITS, net, moved)
 
     def _exact_out(self, swap: Swap, side: int) -> Priced:
         rates = self._rates(side)
@@ -226,7 +228,7 @@ class CpmmPool:
         net = ceil_div(reserve_in * gross, reserve_out - gross)
         arriving = ceil_div(net * _MILLION, _MILLION - rates.on_input)
         paid = arriving + self.mints[side].fee.on_top(arriving)
-        return Priced(paid, swap.amount, arriving - net, _UNITS)
+        return Priced(paid, swap.amount, arriving - net, _UNITS, net, gross)
 
 
 class RaydiumCpmm(OneForm):

@@ -63,7 +63,8 @@ MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
             "the price moved beyond the order's bound",
             ReasonCode.SLIPPAGE_EXCEEDED,
         ),
-        ARRAYS_EXHAUSTED: lasting(
+        # as a quote it is exact, and lasting; on chain the price may have left the arrays meanwhile
+        ARRAYS_EXHAUSTED: passing(
             "TickArraySequenceInvalidIndex",
             "the swap is too large for the liquidity near the price",
             ReasonCode.INSUFFICIENT_LIQUIDITY,

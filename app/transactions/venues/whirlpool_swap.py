@@ -143,10 +143,12 @@ def run(
     a_to_b: bool,
     exact_in: bool,
     sqrt_price_limit: int = 0,
+    steps_max: int | None = None,
 ) -> Trade:
     """Swap an amount: paid (exact-in) or received (exact-out). Raises SwapRefused as the program fails.
 
-    `sqrt_price_limit` 0 is none; an explicit one may fill in part.
+    `sqrt_price_limit` 0 is none; an explicit one may fill in part. After `steps_max` steps the swap is
+    given up as one that exhausts the arrays: it could hardly run.
     """
     limit = sqrt_price_limit or (SQRT_PRICE_MIN if a_to_b else SQRT_PRICE_MAX)
     if not SQRT_PRICE_MIN <= limit <= SQRT_PRICE_MAX:
@@ -156,7 +158,7 @@ def run(
     if amount == 0:
         raise SwapRefused(ZERO_AMOUNT)
     walk = _Walk(place, path, rate, amount, limit, a_to_b=a_to_b, exact_in=exact_in)
-    walk.go()
+    walk.go(steps_max)
     if walk.remaining and not exact_in and not sqrt_price_limit:
         raise SwapRefused(PARTIAL_FILL)
     return walk.trade()
@@ -184,7 +186,7 @@ class _Walk:
         self._tick, self._ticks_price = place.tick, place.sqrt_price
         self._array = self._calculated = self._fee = self._crossed = self._steps = 0
 
-    def go(self) -> None:
+    def go(self, steps_max: int | None) -> None:
         """Go from tick to tick until the amount is used up or the limit reached."""
         while self.remaining and self._price != self._limit:
             at, tick = self._path.next(self._array, self._where())
@@ -192,6 +194,8 @@ class _Walk:
             bound = max if self._a_to_b else min
             target = bound(tick_price, self._limit)
             while True:
+                if self._steps == steps_max:
+                    raise SwapRefused(ARRAYS_EXHAUSTED)
                 self._step(target, at, tick, tick_price)
                 if not self.remaining or self._price == target:
                     break
