@@ -20,7 +20,7 @@ phase() { # phase NAME COMMAND... : runs pytest, keeping what it says in the end
 
 # Many tests wait for processes and clocks rather than compute: one process more than there are cores.
 processes=${TEST_PROCESSES:-$(($(nproc 2>/dev/null || echo 2) + 1))}
-spread=(--numprocesses "$processes" --dist loadfile --no-loadscope-reorder)
+spread=(--numprocesses "$processes" --dist loadfile --no-loadscope-reorder --durations 20)
 
 $bin/coverage erase
 if [ $# -gt 0 ]; then
