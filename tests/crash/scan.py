@@ -16,6 +16,8 @@ METHODS_MADE = "built_in"
 
 NO_REQUESTS: Mapping[str, str] = {
     "api/openapi/operations.py: *": "names of the service's own operations",
+    "api/openapi/markets.py: *": "as above",
+    "bootstrap/doctor.py: *": "asked by a person, in a process of its own that stores and sends nothing",
     "executors/guarded.py: *": "what a method of another package is asked within the process",
     "executors/sender_presets.py: getHealth": "keeps a generic sender's line open; it changes nothing",
     "executors/sender.py: keepalive": "as above",
