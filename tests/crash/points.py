@@ -34,6 +34,7 @@ UNREACHED = {
     "step: verify: *": "only the command that verifies reads a database so",
     "step: open_for_reading: *": "as above",
     "step: open_inspection: *": "as above",
+    "request: getTipAccounts *": "only the doctor asks for them, in a process of its own",
     "step: _work: *": "no act has a process without HTTP: it opens and closes what `serve` does",
 }
 """Points that no act comes by, with the reason."""
