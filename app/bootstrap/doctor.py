@@ -20,11 +20,12 @@ from app.bootstrap.clock import SystemClock
 from app.bootstrap.markets import build_markets
 from app.bootstrap.methods import MethodsBuilder, Surroundings
 from app.bootstrap.upkeep import refuse_other_cluster
-from app.domain.documents import LAMPORTS_DECIMALS, sol_string
+from app.bootstrap.wiring import LAMPORTS_PER_SOL, SLOT_SECONDS
+from app.domain.documents import sol_string
 from app.domain.errors import StartupError, Synergy7Error, TransientError
 from app.domain.events import EventKind
 from app.domain.market import Markets
-from app.domain.money import amount_string, to_base_units
+from app.domain.money import amount_string
 from app.domain.signal import SignalRules
 from app.executors.block_engine import derived_tip_accounts
 from app.metrics.prometheus import PrometheusTelemetry
@@ -42,7 +43,6 @@ LAG_SLOTS_MAX: Final = 20
 """How far an endpoint may be behind the furthest."""
 SKEW_SECONDS_MAX: Final = 10
 """How far this machine's clock may be from the chain's, which itself is no exact one."""
-_SLOT_SECONDS = 0.4  # float ok: a time
 TIP_ACCOUNTS_PATH: Final = "/api/v1/getTipAccounts"
 _NOBODY = "1" * 64
 """A signature that no transaction has."""
@@ -337,7 +337,7 @@ async def _trading(
             signers={signer.address: signer},
             markets=markets,
             clock=SystemClock(),
-            slot_seconds=_SLOT_SECONDS,
+            slot_seconds=SLOT_SECONDS,
             fee_policy=policy,
         )
     except StartupError as error:
@@ -361,7 +361,7 @@ async def _money(
     trading: TransactionTrading, markets: Markets, settings: Settings, signer: LocalSigner
 ) -> AsyncIterator[Check]:
     balances = await trading.balances(signer.address)
-    reserve = to_base_units(settings.wallet.reserve_sol, LAMPORTS_DECIMALS) or 0
+    reserve = int(settings.wallet.reserve_sol * LAMPORTS_PER_SOL)
     held = f"{sol_string(balances.lamports)} SOL"
     if balances.lamports <= reserve:
         what = f"{held}, of which wallet.reserve_sol keeps {sol_string(reserve)}"

@@ -50,9 +50,10 @@ class MarketDesk:
         """
         signal = parse_signal(body, self._rules, self._now_us()).signal
         market = self._rules.markets[signal.market]
-        route = self._router.best(await self._pools.board(), market, intent_of(signal))
+        board = await self._pools.board()
+        route = self._router.best(board, market, intent_of(signal))
         limit = limit_of(signal, market, route.quote)
-        return self._document(await self._pools.latest(), signal, market, route, limit)
+        return self._document(board, signal, market, route, limit)
 
     def _document(
         self, board: Board, signal: Signal, market: Market, route: Route, limit: Limit

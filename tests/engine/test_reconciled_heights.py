@@ -1,17 +1,15 @@
 """When the chain is read, and what keeps it from being read: by the heights that nodes and database tell."""
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from app.domain.errors import ReasonCode, TransientError
-from app.engine.ports import Ports
-from app.engine.reconciliation import APART_BLOCKS_MAX, MARGIN_BLOCKS, Reconciliation
+from app.engine.reconciliation import APART_BLOCKS_MAX, MARGIN_BLOCKS
 from app.engine.recovery_port import Listing, Mark, Newest
 from app.engine.store_port import TradingState
-from app.engine.trading_state import TradingSwitch
-from tests.engine.fakes import FakeTelemetry, FakeTrading
+from tests.engine.reconciling import work_in
 
 pytestmark = pytest.mark.anyio
 TIP = 1_000
@@ -68,32 +66,6 @@ class World:
         assert since_slot is None
         self.listed.append(until_height)
         return Listing([], 0)
-
-
-class Clock:
-    """A time that stands still."""
-
-    def now_us(self) -> int:
-        return 0
-
-    def monotonic(self) -> float:
-        return 0.0
-
-
-async def work_in(world: World) -> Reconciliation:
-    """Reconcile a world."""
-    anything = cast("Any", world)
-    switch = TradingSwitch(anything, Clock())
-    await switch.load()
-    return Reconciliation(
-        Ports(anything, anything, FakeTrading(), Clock(), FakeTelemetry()),
-        anything,
-        history=anything,
-        reader=anything,
-        switch=switch,
-        wallets=["main"],
-        account="default",
-    )
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,11 @@ from app.domain.memo import Memo
 from app.domain.order import OrderStatus, OrderView
 from app.domain.outcome import Absent, ChainStatus, Commitment, NotProved, Proof, Seen
 from app.domain.signal import Action
-from app.engine.ports import Ports, ProvedFailure
-from app.engine.reconciliation import Reconciliation
+from app.engine.ports import ProvedFailure
 from app.engine.recovery_port import Found, Listing, Mark, Mention, Newest, Recovered
 from app.engine.store_port import TradingState
-from app.engine.trading_state import TradingSwitch
 from tests.domain import makers
-from tests.engine.fakes import FakeTelemetry, FakeTrading
+from tests.engine.reconciling import work_in
 
 pytestmark = pytest.mark.anyio
 ORDER = makers.order().order_id
@@ -144,32 +142,6 @@ class World:
     def of(self, kind: str) -> list[object]:
         """List what was told of a kind."""
         return [what for each, what in self.told if each == kind]
-
-
-class Clock:
-    """A time that stands still."""
-
-    def now_us(self) -> int:
-        return makers.NOW
-
-    def monotonic(self) -> float:
-        return 0.0
-
-
-async def work_in(world: World) -> Reconciliation:
-    """Reconcile a world."""
-    anything = cast("Any", world)
-    switch = TradingSwitch(anything, Clock())
-    await switch.load()
-    return Reconciliation(
-        Ports(anything, anything, FakeTrading(), Clock(), FakeTelemetry()),
-        anything,
-        history=anything,
-        reader=anything,
-        switch=switch,
-        wallets=["main"],
-        account="default",
-    )
 
 
 def alive() -> OrderView:

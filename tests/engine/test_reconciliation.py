@@ -31,15 +31,10 @@ class Troubled:
         return None
 
 
-async def test_a_defect_ends_nothing_and_is_tried_again_ever_more_rarely() -> None:
-    """A wait is tried again each second; a defect is a critical line, after which pauses double."""
-    rig = Rig()
-    rig.database.trading = TradingState(halted=True, reconciling=True)
-    await rig.switch.load()
-    wait = TransientError(ReasonCode.CHAIN_UNAVAILABLE, "a node lags")
-    store = Troubled(rig, [wait, IllegalMoveError("seq"), IndexError("0"), wait])
+def work_of(rig: Rig, store: Troubled) -> Reconciliation:
+    """Reconcile with a store in trouble, which the chain is never reached through."""
     parts = cast("Any", None)
-    work = Reconciliation(
+    return Reconciliation(
         rig.ports,
         cast("Any", store),
         history=parts,
@@ -48,6 +43,16 @@ async def test_a_defect_ends_nothing_and_is_tried_again_ever_more_rarely() -> No
         wallets=["main"],
         account="default",
     )
+
+
+async def test_a_defect_ends_nothing_and_is_tried_again_ever_more_rarely() -> None:
+    """A wait is tried again each second; a defect is a critical line, after which pauses double."""
+    rig = Rig()
+    rig.database.trading = TradingState(halted=True, reconciling=True)
+    await rig.switch.load()
+    wait = TransientError(ReasonCode.CHAIN_UNAVAILABLE, "a node lags")
+    store = Troubled(rig, [wait, IllegalMoveError("seq"), IndexError("0"), wait])
+    work = work_of(rig, store)
     with capture_logs() as lines:
         task = asyncio.create_task(work.run())
         await pass_time(60)
@@ -72,16 +77,7 @@ async def test_what_stands_in_the_way_is_told_and_forgotten() -> None:
     store = Troubled(
         rig, [TransientError(ReasonCode.CHAIN_UNAVAILABLE, "a node lags"), IndexError()]
     )
-    parts = cast("Any", None)
-    work = Reconciliation(
-        rig.ports,
-        cast("Any", store),
-        history=parts,
-        reader=parts,
-        switch=rig.switch,
-        wallets=["main"],
-        account="default",
-    )
+    work = work_of(rig, store)
     rig.switch.blocks_left, rig.switch.hindrance = work.blocks_left, work.hindrance
     task = asyncio.create_task(work.run())
     await pass_time(0.5)

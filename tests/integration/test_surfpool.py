@@ -47,7 +47,7 @@ def surfpool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surfpool]:
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         skip_or_fail("Surfpool is installed on Linux on x86-64 only")
     if shutil.which("node") is None or not (FOLDER / "node_modules").is_dir():
-        skip_or_fail("Surfpool is not installed: tools/surfpool/install.sh does it")
+        skip_or_fail("Surfpool is not installed: `tools/npm_folder.sh surfpool` does it")
     command = ["node", str(SCRIPT), str(FOLDER), str(SLOT_MS)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:

@@ -27,7 +27,7 @@ def installed() -> Path:
     """Give the script that asks Orca's library, installed by the project's own command."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         skip_or_fail("Node.js with npm is missing, and with it Orca's whirlpools-core")
-    if subprocess.run([FOLDER / "install.sh"], check=False).returncode != 0:
+    if subprocess.run([FOLDER.parent / "npm_folder.sh", FOLDER.name], check=False).returncode != 0:
         skip_or_fail("Orca's whirlpools-core could not be installed (tools/whirlpools-core)")
     return FOLDER / "quote.mjs"
 

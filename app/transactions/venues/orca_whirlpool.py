@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, NoReturn
+from typing import Final
 
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
@@ -30,6 +30,7 @@ from app.transactions.venues.base import (
     readonly,
     writable,
 )
+from app.transactions.venues.shared import refuse, side_in, too_small
 from app.transactions.venues.whirlpool_accounts import (
     PROGRAM,
     PoolAccount,
@@ -121,8 +122,7 @@ class Whirlpool:
         if partial or trade.crossed > CROSSINGS_MAX:
             raise self._refusal(ARRAYS_EXHAUSTED)
         if min(outcome.amount_in, outcome.amount_out) <= 0:
-            what = "the amount is so small that one side of the swap rounds to zero"
-            raise RefusedError(ReasonCode.SIZE_TOO_SMALL, what, todo="trade a larger size")
+            raise too_small()
         units = _UNITS + _UNITS_CROSSING * trade.crossed + _UNITS_STEP * trade.steps
         moved_in, moved_out = trade.amount_in - trade.fee, trade.amount_out
         amounts = (outcome.amount_in, outcome.amount_out)
@@ -146,7 +146,7 @@ class Whirlpool:
         Amounts are the trader's: transfer fees come on top of what the pool takes, and off what it
         gives. `sqrt_price_limit` 0 is none; after `steps_max` steps it is too large.
         """
-        side = self._side_in(swap)
+        side = side_in(self.address, self.account.mints, swap)
         fee_in, fee_out = self.mints[side].fee, self.mints[1 - side].fee
         self._require_enabled()
         amount = swap.amount
@@ -174,7 +174,7 @@ class Whirlpool:
         It bears no price limit, which could fill in part, and the tick array behind the price too:
         the price may move into it before the swap runs.
         """
-        side = self._side_in(swap)
+        side = side_in(self.address, self.account.mints, swap)
         a_to_b = side == 0
         arrays, spare = self._arrays_passed(a_to_b=a_to_b)
         data = _SWAP.pack(_SWAP_V2, swap.amount, bound, bytes(16), swap.exact_in, a_to_b)
@@ -246,12 +246,6 @@ class Whirlpool:
             return FixedRate(pool.fee_rate)
         return AdaptiveRate(self.oracle, pool.fee_rate, pool.tick, self.unix_time, a_to_b=a_to_b)
 
-    def _side_in(self, swap: Swap) -> int:
-        mints = (swap.mint_in, swap.mint_out)
-        if mints not in (self.account.mints, self.account.mints[::-1]):
-            _refuse(self.address, "trades other mints")
-        return self.account.mints.index(swap.mint_in)
-
     def _refusal(self, code: int) -> Synergy7Error:
         meaning = MEANINGS[code]
         what = f"pool {self.address}: {meaning.words}"
@@ -283,7 +277,7 @@ class OrcaWhirlpool(OneForm):
         """
         pool = decode_pool(accounts.get(str(address)))
         if pool is None:
-            _refuse(address, f"is no pool of program {PROGRAM}")
+            refuse(address, f"is no pool of program {PROGRAM}")
         first, second = (
             decode_mint(mint, accounts.get(str(mint)), moment.epoch) for mint in pool.mints
         )
@@ -342,7 +336,7 @@ def _array(pool: Pubkey, start: int, accounts: Accounts) -> TickArray:
         raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what)
     array = decode_array(pool, start, accounts[address])
     if array is None:
-        _refuse(pool, "has a tick array that is not its own")
+        refuse(pool, "has a tick array that is not its own")
     return array
 
 
@@ -351,10 +345,5 @@ def _oracle(pool: Pubkey, account: PoolAccount, accounts: Accounts) -> Oracle | 
         return None
     oracle = decode_oracle(pool, accounts.get(str(oracle_address(pool))))
     if oracle is None:
-        _refuse(pool, "has an adaptive fee and no oracle")
+        refuse(pool, "has an adaptive fee and no oracle")
     return oracle
-
-
-def _refuse(pool: Pubkey, what: str) -> NoReturn:
-    todo = "check the market's configuration"
-    raise RefusedError(ReasonCode.POOL_INVALID, f"{pool} {what}", todo=todo)

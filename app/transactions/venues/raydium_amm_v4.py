@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final, NoReturn
+from typing import Final
 
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
@@ -32,6 +32,14 @@ from app.transactions.venues.base import (
     passing,
     readonly,
     writable,
+)
+from app.transactions.venues.shared import (
+    is_account,
+    refuse,
+    require_opened,
+    side_in,
+    too_large,
+    too_small,
 )
 
 PROGRAM: Final = Pubkey.from_string("675kPX9MHTjS2zt1qfr1NYHuzeLXfQM9H24wFSUt1Mp8")
@@ -113,11 +121,10 @@ class AmmV4Pool:
     def quote(self, swap: Swap) -> Priced:
         """Price a swap exactly as the program would in this state."""
         self.require_open()
-        side = self._side_in(swap)
+        side = side_in(self.address, self.mints, swap)
         priced = self._exact_in(swap, side) if swap.exact_in else self._exact_out(swap, side)
         if min(priced.amount_in, priced.amount_out) <= 0:
-            what = "the amount is so small that one side of the swap rounds to zero"
-            raise RefusedError(ReasonCode.SIZE_TOO_SMALL, what, todo="trade a larger size")
+            raise too_small()
         return priced
 
     def worth(self, mint: Pubkey, amount: int) -> int:
@@ -131,7 +138,7 @@ class AmmV4Pool:
         The program reads the direction from the mints of the user's accounts. In the long form it
         ignores the accounts of the order book when the pool uses none: any key fills them.
         """
-        self._side_in(swap)
+        side_in(self.address, self.mints, swap)
         if self.short:
             tag = _BASE_IN_SHORT if swap.exact_in else _BASE_OUT_SHORT
         else:
@@ -165,18 +172,11 @@ class AmmV4Pool:
         if self.short is None:
             what = "the form in which Raydium AMM v4 takes swaps is not known yet"
             raise TransientError(ReasonCode.CHAIN_UNAVAILABLE, what, todo="fund the wallet")
-        if self.status == _WAITING and self.unix_time < self.open_time:
-            what = f"pool {self.address} opens in {self.open_time - self.unix_time} s"
-            raise TransientError(ReasonCode.MARKET_CLOSED, what)
+        if self.status == _WAITING:
+            require_opened(self.address, self.open_time, self.unix_time)
         if self.status not in (_SWAP_ONLY, _WAITING):
             what = f"swaps are switched off in pool {self.address} (status {self.status})"
             raise RefusedError(ReasonCode.MARKET_CLOSED, what)
-
-    def _side_in(self, swap: Swap) -> int:
-        mints = (swap.mint_in, swap.mint_out)
-        if mints not in (self.mints, self.mints[::-1]):
-            _refuse(self.address, "trades other mints")
-        return self.mints.index(swap.mint_in)
 
     def _exact_in(self, swap: Swap, side: int) -> Priced:
         numerator, denominator = self.fee
@@ -190,8 +190,7 @@ class AmmV4Pool:
         numerator, denominator = self.fee
         reserve_in, reserve_out = self.reserves[side], self.reserves[1 - side]
         if swap.amount >= reserve_out:
-            what = "the pool holds less than is wanted of it"
-            raise RefusedError(ReasonCode.INSUFFICIENT_LIQUIDITY, what, todo="trade a smaller size")
+            raise too_large()
         net = ceil_div(reserve_in * swap.amount, reserve_out - swap.amount)
         paid = ceil_div(net * denominator, denominator - numerator)
         return Priced(paid, swap.amount, paid - net, _UNITS, net, swap.amount)
@@ -223,20 +222,20 @@ class RaydiumAmmV4:
     def accounts_needed(self, address: Pubkey, account: Account) -> tuple[Pubkey, ...]:
         """Name the vaults."""
         del address
-        return _keys(account)[:2] if _is_pool(account) else ()
+        return _keys(account)[:2] if is_account(account, PROGRAM, _POOL_BYTES) else ()
 
     def decode(self, address: Pubkey, accounts: Accounts, moment: Moment) -> AmmV4Pool:
         """Read a pool strictly; anything unexpected is RefusedError(POOL_INVALID)."""
         account = accounts.get(str(address))
-        if account is None or not _is_pool(account):
-            _refuse(address, f"is no pool of program {PROGRAM}")
+        if account is None or not is_account(account, PROGRAM, _POOL_BYTES):
+            refuse(address, f"is no pool of program {PROGRAM}")
         status, nonce, fee, denominator, owed_coin, owed_pc, open_time = _POOL_NUMBERS.unpack_from(
             account.data
         )
         if status == _ORDER_BOOK:
-            _refuse(address, "trades on an order book, which is not supported")
+            refuse(address, "trades on an order book, which is not supported")
         if nonce != _NONCE or not 0 <= fee < denominator:
-            _refuse(address, "has an authority or a fee that makes no sense")
+            refuse(address, "has an authority or a fee that makes no sense")
         coin_vault, pc_vault, coin, pc, open_orders = _keys(account)
         first, second = (_decimals(address, mint, accounts, moment.epoch) for mint in (coin, pc))
         return AmmV4Pool(
@@ -294,10 +293,6 @@ class RaydiumAmmV4:
         return _ERRORS.get(code)
 
 
-def _is_pool(account: Account) -> bool:
-    return account.owner == str(PROGRAM) and len(account.data) == _POOL_BYTES
-
-
 def _keys(account: Account) -> tuple[Pubkey, ...]:
     """Give the vaults and the mints, each coin first, and the open orders."""
     return tuple(map(Pubkey.from_bytes, _POOL_KEYS.unpack_from(account.data)))
@@ -306,20 +301,15 @@ def _keys(account: Account) -> tuple[Pubkey, ...]:
 def _decimals(pool: Pubkey, address: Pubkey, accounts: Accounts, epoch: int) -> int:
     mint = decode_mint(address, accounts.get(str(address)), epoch)
     if mint.program != TOKEN_PROGRAM:
-        _refuse(pool, "has a mint of another program than SPL Token")
+        refuse(pool, "has a mint of another program than SPL Token")
     return mint.decimals
 
 
 def _reserve(pool: Pubkey, vault: Pubkey, mint: Pubkey, owed: int, accounts: Accounts) -> int:
     account = decode_token_account(accounts.get(str(vault)), f"vault {vault} of pool {pool}")
     if account.mint != mint or account.owner != AUTHORITY or not account.usable:
-        _refuse(pool, "has a vault that is not its own")
+        refuse(pool, "has a vault that is not its own")
     if account.amount <= owed:
         what = f"pool {pool} holds nothing beyond what it owes"
         raise RefusedError(ReasonCode.INSUFFICIENT_LIQUIDITY, what)
     return account.amount - owed
-
-
-def _refuse(pool: Pubkey, what: str) -> NoReturn:
-    todo = "check the market's configuration"
-    raise RefusedError(ReasonCode.POOL_INVALID, f"{pool} {what}", todo=todo)

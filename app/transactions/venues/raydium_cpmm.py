@@ -9,12 +9,12 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final, NoReturn
+from typing import Final
 
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
-from app.domain.errors import ReasonCode, RefusedError, TransientError
+from app.domain.errors import ReasonCode, RefusedError
 from app.domain.money import ceil_div
 from app.engine.ports import Account
 from app.transactions.tokens import Mint, decode_mint, decode_token_account
@@ -33,6 +33,14 @@ from app.transactions.venues.base import (
     passing,
     readonly,
     writable,
+)
+from app.transactions.venues.shared import (
+    is_account,
+    refuse,
+    require_opened,
+    side_in,
+    too_large,
+    too_small,
 )
 
 PROGRAM: Final = Pubkey.from_string("CPMMoo8L3F4NbTegBCKVNunggL7H1ZpdTHKxQB5qKP1C")
@@ -148,10 +156,10 @@ class CpmmPool:
     def quote(self, swap: Swap) -> Priced:
         """Price a swap exactly as the program would in this state."""
         self.require_open()
-        side = self._side_in(swap)
+        side = side_in(self.address, self.keys.mints, swap)
         priced = self._exact_in(swap, side) if swap.exact_in else self._exact_out(swap, side)
         if min(priced.amount_in, priced.amount_out) <= 0:
-            raise _too_small()
+            raise too_small()
         return priced
 
     def worth(self, mint: Pubkey, amount: int) -> int:
@@ -161,7 +169,7 @@ class CpmmPool:
 
     def build(self, swap: Swap, bound: int, user: UserAccounts) -> Instruction:
         """Give the swap's instruction; `bound` is the least received or the most paid."""
-        side = self._side_in(swap)
+        side = side_in(self.address, self.keys.mints, swap)
         sides = (side, 1 - side)
         tag = _SWAP_BASE_INPUT if swap.exact_in else _SWAP_BASE_OUTPUT
         amounts = (swap.amount, bound) if swap.exact_in else (bound, swap.amount)
@@ -184,7 +192,7 @@ class CpmmPool:
         if len(report.before) != len(self.reserves) or min(report.before) <= 0:
             return None
         paid, received = report.before
-        side = self._side_in(swap)
+        side = side_in(self.address, self.keys.mints, swap)
         return replace(self, reserves=(received, paid) if side else (paid, received))
 
     def require_open(self) -> None:
@@ -192,15 +200,7 @@ class CpmmPool:
         if not self.enabled:
             what = f"swaps are switched off in pool {self.address}"
             raise RefusedError(ReasonCode.MARKET_CLOSED, what)
-        if self.unix_time < self.open_time:
-            what = f"pool {self.address} opens in {self.open_time - self.unix_time} s"
-            raise TransientError(ReasonCode.MARKET_CLOSED, what)
-
-    def _side_in(self, swap: Swap) -> int:
-        mints = (swap.mint_in, swap.mint_out)
-        if mints not in (self.keys.mints, self.keys.mints[::-1]):
-            _refuse(self.address, "trades other mints")
-        return self.keys.mints.index(swap.mint_in)
+        require_opened(self.address, self.open_time, self.unix_time)
 
     def _rates(self, side: int) -> _Rates:
         on_input = self.creator.side in (_CREATOR_ON_BOTH, _CREATOR_ON_ONE[side])
@@ -224,7 +224,7 @@ class CpmmPool:
         sent = swap.amount + self.mints[1 - side].fee.on_top(swap.amount)
         gross = ceil_div(sent * _MILLION, _MILLION - rates.on_output)
         if gross >= reserve_out:
-            raise _too_large()
+            raise too_large()
         net = ceil_div(reserve_in * gross, reserve_out - gross)
         arriving = ceil_div(net * _MILLION, _MILLION - rates.on_input)
         paid = arriving + self.mints[side].fee.on_top(arriving)
@@ -249,13 +249,13 @@ class RaydiumCpmm(OneForm):
         account = accounts.get(str(address))
         keys = _pool_keys(account)
         if account is None or keys is None:
-            _refuse(address, f"is no pool of program {PROGRAM}")
+            refuse(address, f"is no pool of program {PROGRAM}")
         trade_rate, creator_rate = _config_rates(address, accounts.get(str(keys.config)))
         status = _POOL_STATUS.unpack_from(account.data)[0]
         creator_side, creator_enabled, *_ = _POOL_CREATOR.unpack_from(account.data)
         creator = _CreatorFee(creator_rate if creator_enabled else 0, creator_side)
         if creator_side > max(_CREATOR_ON_ONE) or trade_rate + creator.rate >= _MILLION:
-            _refuse(address, "has fees that make no sense")
+            refuse(address, "has fees that make no sense")
         return CpmmPool(
             address=address,
             keys=keys,
@@ -308,12 +308,7 @@ def _event_fee(event: bytes) -> int | None:
 
 
 def _pool_keys(account: Account | None) -> _PoolKeys | None:
-    if (
-        account is None
-        or account.owner != str(PROGRAM)
-        or len(account.data) != _POOL_BYTES
-        or account.data[:8] != _POOL_TAG
-    ):
+    if account is None or not is_account(account, PROGRAM, _POOL_BYTES, _POOL_TAG):
         return None
     raw = _POOL_KEYS.unpack_from(account.data)
     config, _, vault0, vault1, _, mint0, mint1, program0, program1, observation = (
@@ -323,13 +318,8 @@ def _pool_keys(account: Account | None) -> _PoolKeys | None:
 
 
 def _config_rates(pool: Pubkey, account: Account | None) -> tuple[int, int]:
-    if (
-        account is None
-        or account.owner != str(PROGRAM)
-        or len(account.data) != _CONFIG_BYTES
-        or account.data[:8] != _CONFIG_TAG
-    ):
-        _refuse(pool, "names a fee tier that is none")
+    if account is None or not is_account(account, PROGRAM, _CONFIG_BYTES, _CONFIG_TAG):
+        refuse(pool, "names a fee tier that is none")
     trade, creator = _CONFIG.unpack_from(account.data)
     return trade, creator
 
@@ -337,7 +327,7 @@ def _config_rates(pool: Pubkey, account: Account | None) -> tuple[int, int]:
 def _mints(pool: Pubkey, keys: _PoolKeys, accounts: Accounts, epoch: int) -> tuple[Mint, Mint]:
     first, second = (decode_mint(mint, accounts.get(str(mint)), epoch) for mint in keys.mints)
     if (first.program, second.program) != keys.programs:
-        _refuse(pool, "names another token program than its mints'")
+        refuse(pool, "names another token program than its mints'")
     return first, second
 
 
@@ -356,20 +346,5 @@ def _vault_balance(pool: Pubkey, keys: _PoolKeys, side: int, accounts: Accounts)
     account = accounts.get(str(keys.vaults[side]))
     vault = decode_token_account(account, f"vault {keys.vaults[side]} of pool {pool}")
     if vault.mint != keys.mints[side] or vault.owner != AUTHORITY or not vault.usable:
-        _refuse(pool, "has a vault that is not its own")
+        refuse(pool, "has a vault that is not its own")
     return vault.amount
-
-
-def _refuse(pool: Pubkey, what: str) -> NoReturn:
-    todo = "check the market's configuration"
-    raise RefusedError(ReasonCode.POOL_INVALID, f"{pool} {what}", todo=todo)
-
-
-def _too_small() -> RefusedError:
-    what = "the amount is so small that one side of the swap rounds to zero"
-    return RefusedError(ReasonCode.SIZE_TOO_SMALL, what, todo="trade a larger size")
-
-
-def _too_large() -> RefusedError:
-    what = "the pool holds less than is wanted of it"
-    return RefusedError(ReasonCode.INSUFFICIENT_LIQUIDITY, what, todo="trade a smaller size")

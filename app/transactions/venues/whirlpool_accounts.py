@@ -12,8 +12,10 @@ from typing import Final
 from solders.pubkey import Pubkey
 
 from app.engine.ports import Account
+from app.transactions.venues.shared import is_account
 from app.transactions.venues.whirlpool_fees import Constants, Oracle, Variables
 from app.transactions.venues.whirlpool_math import (
+    RATE_ONE,
     SQRT_PRICE_MAX,
     SQRT_PRICE_MIN,
     TICK_MAX,
@@ -39,7 +41,6 @@ _NET_BYTES = 16
 _ORACLE_TAG = bytes.fromhex("8bc283b38cb3e5f4")
 _ORACLE_BYTES = 254
 _ORACLE = struct.Struct("<8x32sQHHHIIHH16xQQIiI")
-_RATE_ONE = 1_000_000
 _SYSTEM = str(Pubkey.default())
 
 
@@ -65,12 +66,7 @@ class PoolAccount:
 
 def decode_pool(account: Account | None) -> PoolAccount | None:
     """Read a pool; None when the account is none, or one that cannot be."""
-    if (
-        account is None
-        or account.owner != str(PROGRAM)
-        or len(account.data) != _POOL_BYTES
-        or account.data[:8] != _POOL_TAG
-    ):
+    if account is None or not is_account(account, PROGRAM, _POOL_BYTES, _POOL_TAG):
         return None
     spacing, fee_tier, fee_rate, liquidity, sqrt_price, tick = _POOL_HEAD.unpack_from(account.data)
     *tokens, rewarded_at = _POOL_TOKENS.unpack_from(account.data)
@@ -88,7 +84,7 @@ def decode_pool(account: Account | None) -> PoolAccount | None:
     )
     sound = (
         spacing > 0
-        and fee_rate < _RATE_ONE
+        and fee_rate < RATE_ONE
         and SQRT_PRICE_MIN <= pool.sqrt_price <= SQRT_PRICE_MAX
         and TICK_MIN <= tick <= TICK_MAX
     )
@@ -146,12 +142,7 @@ def _net(data: bytes, at: int) -> int:
 
 def decode_oracle(pool: Pubkey, account: Account | None) -> Oracle | None:
     """Read an oracle; None when it is none of this pool."""
-    if (
-        account is None
-        or account.owner != str(PROGRAM)
-        or len(account.data) != _ORACLE_BYTES
-        or account.data[:8] != _ORACLE_TAG
-    ):
+    if account is None or not is_account(account, PROGRAM, _ORACLE_BYTES, _ORACLE_TAG):
         return None
     of, enabled_at, *rest = _ORACLE.unpack_from(account.data)
     oracle = Oracle(enabled_at, Constants(*rest[:7]), Variables(*rest[7:]))

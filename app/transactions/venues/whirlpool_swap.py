@@ -109,10 +109,8 @@ class Path:
     def _search(self, array: TickArray, tick: int) -> int | None:
         offset = (tick - array.start) // self._spacing
         if self._a_to_b:
-            found = (slot for slot in sorted(array.nets, reverse=True) if slot <= offset)
-        else:
-            found = (slot for slot in sorted(array.nets) if slot > offset)
-        return next(found, None)
+            return max((slot for slot in array.nets if slot <= offset), default=None)
+        return min((slot for slot in array.nets if slot > offset), default=None)
 
     def _end(self, array: TickArray, *, last: bool) -> int | None:
         if self._a_to_b:
